@@ -1,0 +1,1 @@
+"""What drives: energies of measures with their first variations."""

@@ -1,0 +1,172 @@
+"""Derivatives of functions that a user wrote with numpy, never silently wrong.
+
+A gradient comes from the user, from the complex step ``Im f(z + i h e) / h`` (exact to rounding, but wrong for
+functions such as ``abs`` that are not analytic), or from central differences of order 6. Whichever it is, it is
+compared with differences at the first points where it is used, and an error is raised where they disagree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from meanfield_pde.measures.check import Array, Function
+
+COMPLEX_STEP = 1e-30
+STEP = 4e-3
+"""Step of the central differences, relative to max(1, |z|): balances h^6 against rounding / h."""
+AGREEMENT = 1e-6
+PROBES = 32
+
+
+class DerivativeError(ValueError):
+    """A gradient is missing, wrong, or cannot be found by differences."""
+
+
+class Derivative:
+    """Gradient in z of ``function(z)``, z of shape (..., d), values (...) or (..., q).
+
+    Parameters
+    ----------
+    name : str
+        What to call the function in an error.
+    function : callable
+    given : callable, optional
+        The user's gradient: values (..., d) or (..., q, d).
+    fixed : int
+        Number of leading coordinates of z that are held fixed; d counts the others.
+
+    Examples
+    --------
+    >>> Derivative("f", lambda z: np.sin(z).sum(-1))(np.array([[0.0, np.pi]])).round(12).tolist()
+    [[1.0, -1.0]]
+    """
+
+    def __init__(
+        self, name: str, function: Function, given: Function | None = None, fixed: int = 0
+    ) -> None:
+        self.fixed = fixed
+        self.name = name
+        self.function = function
+        self.given = given
+        self._chosen: dict[int, str] = {}
+
+    def __call__(self, points: Array) -> Array:
+        """Gradient at the points, with a last axis of length d.
+
+        Raises
+        ------
+        DerivativeError
+            If a given gradient is wrong or has the wrong shape, or differences do not settle.
+        """
+        dim = points.shape[-1]
+        if dim not in self._chosen:
+            self._chosen[dim] = self._choose(_probes(points))
+        method = self._chosen[dim]
+        if method == "given":
+            return self._given(points)
+        if method == "complex":
+            return self._complex(points)
+        gradient, settled = self._differences(points)
+        if not settled.all():
+            self._fail(points, settled)
+        return gradient
+
+    def _choose(self, probes: Array) -> str:
+        reference, settled = self._differences(probes)
+        if self.given is not None:
+            self._compare(self._given(probes), reference, settled, probes)
+            return "given"
+        if settled.mean() < 0.5:
+            self._fail(probes, settled)
+        with np.errstate(all="ignore"):
+            try:
+                candidate = self._complex(probes)
+            except (TypeError, ValueError):
+                return "differences"
+        agree = _close(candidate, reference) | ~settled
+        return "complex" if agree.all() else "differences"
+
+    def _given(self, points: Array) -> Array:
+        assert self.given is not None
+        gradient = np.asarray(self.given(points), dtype=np.float64)
+        expected = (*np.shape(self.function(points)), points.shape[-1] - self.fixed)
+        if gradient.shape != expected:
+            raise DerivativeError(
+                f"gradient of {self.name} must have shape {expected}, got {gradient.shape}; "
+                "the derivatives go along a new last axis"
+            )
+        return gradient
+
+    def _complex(self, points: Array) -> Array:
+        columns = []
+        for axis in range(self.fixed, points.shape[-1]):
+            moved = points.astype(np.complex128)
+            moved[..., axis] += 1j * COMPLEX_STEP
+            columns.append(np.asarray(self.function(moved)).imag / COMPLEX_STEP)
+        return np.stack(columns, axis=-1)
+
+    def _differences(self, points: Array) -> tuple[Array, Any]:
+        """Central differences of order 6, and where steps h and h/2 agree."""
+        coarse, fine = (self._central(points, STEP * scale) for scale in (1.0, 0.5))
+        return fine, _close(coarse, fine)
+
+    def _central(self, points: Array, relative: float) -> Array:
+        columns = []
+        for axis in range(self.fixed, points.shape[-1]):
+            step = relative * np.maximum(1.0, np.abs(points[..., axis]))
+            total: Any = 0.0
+            for offset, coefficient in _central_coefficients():
+                moved = points.copy()
+                moved[..., axis] += offset * step
+                total = total + coefficient * np.asarray(self.function(moved), dtype=np.float64)
+            columns.append(total / step.reshape(step.shape + (1,) * (np.ndim(total) - step.ndim)))
+        return np.stack(columns, axis=-1)
+
+    def _compare(self, gradient: Array, reference: Array, settled: Any, probes: Array) -> None:
+        wrong = np.argwhere(settled & ~_close(gradient, reference))
+        if len(wrong):
+            at = tuple(wrong[0])
+            raise DerivativeError(
+                f"gradient of {self.name} is wrong: entry {at} is {gradient[at]:.6g}, differences "
+                f"of the function give {reference[at]:.6g}; correct it, or leave it out"
+            )
+
+    def _fail(self, points: Array, settled: Any) -> None:
+        bad = 1.0 - settled.mean()
+        raise DerivativeError(
+            f"{self.name} has no gradient by differences at {bad:.1%} of {points.shape[:-1]} "
+            "points (a kink, a jump or a singularity is near); give it by gradient="
+        )
+
+
+def _probes(points: Array) -> Array:
+    """At most `PROBES` of the points along every axis of the array, evenly spread."""
+    picked = points
+    for axis, length in enumerate(points.shape[:-1]):
+        if length > PROBES:
+            chosen = np.linspace(0, length - 1, PROBES).astype(int)
+            picked = np.take(picked, chosen, axis=axis)
+    return np.array(picked)
+
+
+def _close(a: Array, b: Array) -> Any:
+    size = np.abs(b).max() if np.isfinite(b).all() and b.size else 0.0
+    with np.errstate(invalid="ignore"):
+        return np.abs(a - b) <= AGREEMENT * (1.0 + size)
+
+
+def _central_coefficients() -> list[tuple[int, float]]:
+    """Offsets and weights of the sixth-order central first difference, from findiff."""
+    global _COEFFICIENTS
+    if not _COEFFICIENTS:
+        from findiff import coefficients  # imported here: it costs more than the rest of the module
+
+        rule = coefficients(deriv=1, acc=6)["center"]
+        pairs = zip(rule["offsets"], rule["coefficients"], strict=True)
+        _COEFFICIENTS = [(int(o), float(c)) for o, c in pairs if c]
+    return _COEFFICIENTS
+
+
+_COEFFICIENTS: list[tuple[int, float]] = []

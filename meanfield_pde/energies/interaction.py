@@ -1,0 +1,255 @@
+r"""Interaction energies: ``1/2 int int W(z - z') mu(dz) mu(dz')`` with a symmetric kernel W.
+
+On a grid the potential is the discrete convolution ``Phi_K = sum_L |L| W_{K-L} rho_L`` by FFT, zero-padded on a
+box and circular on a torus. A kernel that is singular at 0 enters by its averages over the cells, at every
+offset: averaging the cell at 0 alone would leave an error of order h rho(z) in the potential. Particles see
+``sum_j w_j grad W(z_i - z_j)``; for smooth kernels the sources are first gathered on Chebyshev nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import cast
+
+import numpy as np
+from scipy import fft
+
+from meanfield_pde.energies.derivative import Derivative
+from meanfield_pde.energies.energy import Batch, Energy, Functional
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array, Function
+from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.grid import Grid
+
+GATHER_TOLERANCE = 1e-9
+"""Largest relative error of the force through Chebyshev nodes before pairs are summed directly."""
+CHUNK = 2_000_000
+"""Pairs handled at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interaction(Energy):
+    """Energy ``1/2 int int W(z - z') dmu dmu``; its first variation is ``W * mu``.
+
+    Parameters
+    ----------
+    function : callable
+        W: differences (..., d) to values (...), with W(-z) = W(z). On a torus W must be periodic. It
+        may be singular (infinite or NaN) at 0 alone, if it is integrable there.
+    gradient : callable, optional
+        Differences (..., d) to (..., d), for particles; as in `Potential`.
+
+    Raises
+    ------
+    ValueError
+        When it meets a grid on which W is not symmetric, not periodic (torus), or not integrable.
+
+    Examples
+    --------
+    >>> W = Interaction(lambda dz: 0.5 * (dz**2).sum(-1))
+    >>> W.drift(Cloud([[0.0], [2.0]])).tolist()
+    [[1.0], [-1.0]]
+    """
+
+    function: Function
+    gradient: Function | None = None
+    _derivative: Derivative = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ValueError(
+                f"function must be callable, got {self.function!r}; "
+                "for example lambda dz: 0.5 * (dz**2).sum(-1)"
+            )
+        derivative = Derivative("interaction", self.function, self.gradient)
+        object.__setattr__(self, "_derivative", derivative)
+
+    def singular(self, dim: int) -> bool:
+        """Whether W is not finite at 0."""
+        with np.errstate(all="ignore"):
+            return not np.isfinite(np.asarray(self.function(np.zeros((1, dim))))).all()
+
+    def discretise(self, grid: Grid) -> Functional:
+        """Transform the kernel on the grid's offsets."""
+        return ConvolutionFunctional(grid, self._kernel(grid))
+
+    def _kernel(self, grid: Grid) -> Array:
+        """W at all differences of cell centres, offset 0 at index 0 and negative ones from the end."""
+        lengths = grid.cells
+        if not grid.periodic:
+            lengths = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
+        steps = [np.rint(fft.fftfreq(n, 1.0 / n)) for n in lengths]
+        spacing = np.array(grid.spacing)
+        offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
+        if grid.periodic:
+            self._require_periodic(grid)
+        else:  # indices that only pad: any finite value does, for no cell reads them
+            offsets = np.clip(offsets, -np.array(grid.cells) + 1, np.array(grid.cells) - 1)
+        if self.singular(grid.dim):
+            return self._averaged(offsets, spacing)
+        kernel = check.evaluate("interaction", self.function, offsets * spacing)
+        mirrored = check.evaluate("interaction", self.function, -offsets * spacing)
+        defect = np.abs(kernel - mirrored)
+        if defect.max() > 1e-10 * (1 + np.abs(kernel).max()):
+            at = offsets[np.unravel_index(defect.argmax(), defect.shape)] * spacing
+            raise ValueError(
+                f"interaction must be symmetric, got W(z) - W(-z) = {defect.max():.2g} at z = {at}; "
+                "only the even part of a kernel acts in a gradient flow"
+            )
+        return cast(Array, 0.5 * (kernel + mirrored))
+
+    def _require_periodic(self, grid: Grid) -> None:
+        generic = 0.1 * np.subtract(grid.upper, grid.lower) * np.array([1.0, 1.7])[: grid.dim]
+        base = check.evaluate("interaction", self.function, generic)
+        for axis, (low, high) in enumerate(zip(grid.lower, grid.upper, strict=True)):
+            moved = generic.copy()
+            moved[axis] += high - low
+            turned = check.evaluate("interaction", self.function, moved)
+            if abs(turned - base) > 1e-9 * (1 + abs(base)):
+                raise ValueError(
+                    f"interaction must have the torus's period {high - low:g} along axis {axis}, "
+                    f"got W = {base:g} and {turned:g} one period apart; write it with sin and cos"
+                )
+
+    def _averaged(self, offsets: Array, spacing: Array) -> Array:
+        """Cell averages of W: Gauss rules away from 0, graded towards it in the cell at 0."""
+        reach = np.abs(offsets).max(axis=-1)
+        kernel = np.empty(reach.shape)
+        for nodes, chosen in ((16, (reach >= 1) & (reach <= 3)), (4, reach > 3)):
+            x, w = np.polynomial.legendre.leggauss(nodes)
+            where = offsets[chosen]
+            total = np.zeros(len(where))
+            for index in product(range(nodes), repeat=offsets.shape[-1]):
+                weight = float(np.prod(0.5 * w[list(index)]))
+                place = (where + 0.5 * x[list(index)]) * spacing
+                total += weight * check.evaluate("interaction", self.function, place)
+            kernel[chosen] = total
+        kernel[reach == 0] = self._average_at_zero(spacing)
+        return kernel
+
+    def _average_at_zero(self, spacing: Array) -> float:
+        """Average over the cell at 0: its corners, each cut into dyadic shells around the origin."""
+        dim = len(spacing)
+        x, w = np.polynomial.legendre.leggauss(10)
+        levels, total, last = 52, 0.0, 0.0
+        for level in range(levels):
+            last = 0.0
+            for corner in product((0.0, 0.5), repeat=dim):
+                if not any(corner):
+                    continue
+                for index in product(range(10), repeat=dim):
+                    share = float(np.prod(0.25 * w[list(index)]))
+                    place = (np.array(corner) + 0.25 * (1 + x[list(index)])) * 0.5**level
+                    value = self.function(0.5 * place * spacing)
+                    last += share * 0.5 ** (dim * level) * float(value)
+            total += last
+        if not np.isfinite(total) or abs(last) > 1e-9 * (1 + abs(total)):
+            raise ValueError(
+                f"interaction must be integrable at 0, got cell averages that do not settle "
+                f"({total:g}); a kernel in dimension {dim} may grow slower than |z|^-{dim} only"
+            )
+        return total
+
+    def cloud_value(self, cloud: Cloud) -> float:
+        """Half the mean of W over pairs; a singular kernel leaves out each point with itself."""
+        singular = self.singular(cloud.dim)
+        places, charges = self._sources(cloud)
+        total = 0.0
+        for rows in _row_chunks(cloud.size, len(places)):
+            dz = cloud.points[rows, None, :] - places[None, :, :]
+            if singular:
+                share = _avoid_zero(dz, charges)
+            else:
+                share = np.broadcast_to(charges, dz.shape[:2])
+            values = check.evaluate("interaction", self.function, dz)
+            total += float(cloud.weights[rows] @ (share * values).sum(axis=1))
+        return 0.5 * total
+
+    def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """``-sum_j w_j grad W(z_i - z_j)``, the point itself left out."""
+        return self._force(cloud.points, *self._sources(cloud))
+
+    def _force(self, targets: Array, sources: Array, weights: Array) -> Array:
+        """Sum over all pairs; at vanishing distance the force vanishes by symmetry."""
+        force = np.empty_like(targets)
+        for rows in _row_chunks(len(targets), len(sources)):
+            dz = targets[rows, None, :] - sources[None, :, :]
+            share = _avoid_zero(dz, weights)
+            force[rows] = -np.einsum("ij,ijd->id", share, self._derivative(dz))
+        return force
+
+    def _sources(self, cloud: Cloud) -> tuple[Array, Array]:
+        """Points and weights that act like the cloud: Chebyshev nodes, where they are few enough."""
+        if cloud.dim > 2 or self.singular(cloud.dim):
+            return cloud.points, cloud.weights
+        low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
+        half, middle = 0.5 * (high - low) + 1e-12, 0.5 * (high + low)
+        probes = cloud.points[np.linspace(0, cloud.size - 1, 8).astype(int)]
+        exact = self._force(probes, cloud.points, cloud.weights)
+        for nodes in (4, 8, 16, 32, 64):
+            if nodes**cloud.dim * 2 > cloud.size:
+                break
+            t = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
+            charges = _charges((cloud.points - middle) / half, cloud.weights, t)
+            mesh = np.stack(np.meshgrid(*(t,) * cloud.dim, indexing="ij"), axis=-1)
+            places = middle + half * mesh.reshape(-1, cloud.dim)
+            defect = np.abs(self._force(probes, places, charges) - exact).max()
+            if defect <= GATHER_TOLERANCE * (1 + np.abs(exact).max()):
+                return places, charges
+        return cloud.points, cloud.weights
+
+
+def _charges(scaled: Array, weights: Array, t: Array) -> Array:
+    """Weights of Chebyshev nodes t that stand for points in [-1, 1]^d, flat."""
+    n = len(t)
+    order = np.arange(n)
+    factor = np.where(order == 0, 1.0, 2.0) / n
+    at_nodes = np.cos(np.outer(order, np.arccos(t))) * factor[:, None]
+    basis = [np.cos(np.outer(np.arccos(np.clip(c, -1, 1)), order)) @ at_nodes for c in scaled.T]
+    if len(basis) == 1:
+        return cast(Array, weights @ basis[0])
+    return cast(Array, ((basis[0] * weights[:, None]).T @ basis[1]).ravel())
+
+
+def _row_chunks(rows: int, columns: int | None = None) -> list[slice]:
+    size = max(1, CHUNK // (columns or rows))
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def _avoid_zero(dz: Array, weights: Array) -> Array:
+    """Weights of all pairs, 0 where dz vanishes; dz is moved off the origin there, in place."""
+    zero = (dz == 0).all(axis=-1)
+    dz[zero] = 1.0
+    return np.where(zero, 0.0, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class ConvolutionFunctional(Functional):
+    """``1/2 sum |K| |L| W_{K-L} rho_K rho_L`` by FFT."""
+
+    grid: Grid
+    kernel: Array
+    _transform: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_transform", fft.rfftn(self.kernel) * self.grid.volume)
+
+    @property
+    def constant(self) -> bool:
+        """Always false."""
+        return False
+
+    def value(self, rho: Array) -> float:
+        """Energy."""
+        return float(0.5 * np.vdot(self.potential(rho), rho) * self.grid.volume)
+
+    def potential(self, rho: Array) -> Array:
+        """``sum_L |L| W_{K-L} rho_L``."""
+        shape = self.kernel.shape
+        full = fft.irfftn(fft.rfftn(rho, shape) * self._transform, shape)
+        return cast(Array, full[tuple(slice(n) for n in self.grid.cells)])
+
+    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
+        """Potential of the mid-point: exact, the energy being quadratic."""
+        return self.potential(0.5 * (start + end))

@@ -1,0 +1,81 @@
+"""External potentials: ``int V dmu``, with the penalty ``int |z|^2 dmu`` as the one that has a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from meanfield_pde.energies.derivative import Derivative
+from meanfield_pde.energies.energy import Batch, Energy, FixedFunctional, Functional
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array, Function
+from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Potential(Energy):
+    """Energy ``int V dmu`` of an external potential; its first variation is V.
+
+    Parameters
+    ----------
+    function : callable
+        V: points (..., d) to values (...), also for d = 1.
+    gradient : callable, optional
+        Points (..., d) to (..., d). Asked for by particles only; found by complex step or differences
+        where it is left out, and compared with differences where it is given.
+
+    Raises
+    ------
+    ValueError
+        When it meets a grid or cloud on which V is not finite or has the wrong shape.
+
+    Examples
+    --------
+    >>> V = Potential(lambda z: 0.5 * (z**2).sum(-1))
+    >>> V.drift(Cloud([[2.0]])).tolist()
+    [[-2.0]]
+    """
+
+    function: Function
+    gradient: Function | None = None
+    _derivative: Derivative = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ValueError(
+                f"function must be callable, got {self.function!r}; "
+                "for example lambda z: (z**2).sum(-1)"
+            )
+        derivative = Derivative("potential", self.function, self.gradient)
+        object.__setattr__(self, "_derivative", derivative)
+
+    def discretise(self, grid: Grid) -> Functional:
+        """Evaluate V at the cell centres."""
+        return FixedFunctional(grid, check.evaluate("potential", self.function, grid.points))
+
+    def cloud_value(self, cloud: Cloud) -> float:
+        """Mean of V over the cloud."""
+        return float(cloud.weights @ check.evaluate("potential", self.function, cloud.points))
+
+    def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """``-grad V`` at each point."""
+        return -self._derivative(cloud.points)
+
+
+@dataclass(frozen=True, eq=False)
+class Penalty(Energy):
+    """Weight decay: energy ``int |z|^2 dmu``, first variation ``|z|^2``."""
+
+    def discretise(self, grid: Grid) -> Functional:
+        """Evaluate ``|z|^2`` at the cell centres."""
+        return FixedFunctional(grid, (grid.points**2).sum(-1))
+
+    def cloud_value(self, cloud: Cloud) -> float:
+        """Second moment of the cloud."""
+        return float(cloud.weights @ (cloud.points**2).sum(-1))
+
+    def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """``-2 z`` at each point."""
+        return np.asarray(-2.0 * cloud.points)

@@ -1,0 +1,190 @@
+r"""The risk of a shallow network, as an energy of the law of its parameters.
+
+.. math:: R(\mu) = E_\pi\, l(\Phi_\mu(X), Y), \quad \Phi_\mu(x) = \int \sigma_*(x; z) \mu(dz), \quad
+   \frac{\delta R}{\delta \mu}(z) = E_\pi\, \nabla_1 l(\Phi_\mu(X), Y) \cdot \sigma_*(X; z)
+
+(Maass and Fontbona, arXiv 2405.19995, section 2). On a grid the features ``S[i, K] = sigma_*(x_i; z_K)`` are
+computed once; a potential then costs two products with S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from meanfield_pde.energies.data import Data
+from meanfield_pde.energies.energy import Batch, Energy, Functional
+from meanfield_pde.energies.loss import Loss
+from meanfield_pde.energies.unit import Unit
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud, Measure
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
+
+CHUNK = 4_000_000
+"""Features of particles held at once."""
+MAX_FEATURES = 4e8
+"""Features of a grid held at once (3.2 GB)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Risk(Energy):
+    """Energy ``E l(Phi_mu(X), Y)`` of a shallow network.
+
+    Parameters
+    ----------
+    unit : Unit
+    data : Data
+    loss : str or Loss
+        ``squared`` (the default, ``|yhat - y|^2``), ``half_squared``, ``logistic``, ``huber``, or a Loss.
+
+    Raises
+    ------
+    ValueError
+        If the unit and data differ in outputs, or the targets do not suit the loss.
+
+    Examples
+    --------
+    >>> data = Data.gauss_hermite(dim=1, nodes=2, target=lambda x: 2 * x[..., 0])
+    >>> risk = Risk(Unit.ridge("linear"), data, loss="half_squared")
+    >>> risk.value(Cloud([[1.0]])), risk.drift(Cloud([[1.0]])).round(12).tolist()
+    (0.5, [[1.0]])
+    """
+
+    unit: Unit
+    data: Data
+    loss: Loss = field(default="squared")  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        loss = Loss.named(self.loss) if isinstance(self.loss, str) else self.loss
+        for name, value, kind in (("unit", self.unit, Unit), ("data", self.data, Data), ("loss", loss, Loss)):
+            if not isinstance(value, kind):
+                raise ValueError(
+                    f"{name} must be a mf.{kind.__name__}, got {type(value).__name__}; "
+                    f"make one with the constructors of mf.{kind.__name__}"
+                )
+        if self.unit.outputs != self.data.outputs:
+            raise ValueError(
+                f"unit and data must have the same outputs, got {self.unit.outputs} and "
+                f"{self.data.outputs}; change the target or the unit"
+            )
+        loss.check_targets(self.data.y)
+        object.__setattr__(self, "loss", loss)
+
+    def discretise(self, grid: Grid) -> Functional:
+        """Compute the features of every cell centre."""
+        self.unit.check_dimensions(self.data.dim, grid.dim)
+        rows = self.data.size * self.data.outputs
+        if rows * grid.size > MAX_FEATURES:
+            raise ValueError(
+                f"the features of {rows} data values on {grid.size} cells need "
+                f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells"
+            )
+        features = self.unit.features(self.data.x, grid.points.reshape(-1, grid.dim))
+        matrix = np.ascontiguousarray(np.moveaxis(features, 2, 1).reshape(rows, grid.size))
+        return NetworkFunctional(grid, matrix, self.data, self.loss)
+
+    def predict(self, mu: Measure) -> Array:
+        """Outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
+        if isinstance(mu, Density):
+            functional = self.on(mu.grid)
+            assert isinstance(functional, NetworkFunctional)
+            return functional.predict(mu.values)
+        self.unit.check_dimensions(self.data.dim, mu.dim)
+        return self._outputs(self.data.x, mu)
+
+    def cloud_value(self, cloud: Cloud) -> float:
+        """Risk of a network with the cloud's points as neurons."""
+        return float(self.data.weights @ self.loss.value(self.predict(cloud), self.data.y))
+
+    def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """Negative gradient at each neuron, by all data or a batch of it."""
+        self.unit.check_dimensions(self.data.dim, cloud.dim)
+        x, y, weights = self.data.x, self.data.y, self.data.weights
+        if batch is not None:
+            x, y = x[batch.indices], y[batch.indices]
+            weights = np.full(len(x), 1.0 / len(x))
+        residual = weights[:, None] * self.loss.gradient(self._outputs(x, cloud), y)
+        drift = np.empty_like(cloud.points)
+        for part in self._chunks(len(x), cloud):
+            drift[part] = -self.unit.pullback(x, cloud.points[part], residual)
+        return drift
+
+    def _outputs(self, x: Array, cloud: Cloud) -> Array:
+        total = np.zeros((len(x), self.unit.outputs))
+        for part in self._chunks(len(x), cloud):
+            features = self.unit.features(x, cloud.points[part])
+            total += np.tensordot(features, cloud.weights[part], axes=(1, 0))
+        return total
+
+    def _chunks(self, rows: int, cloud: Cloud) -> list[slice]:
+        size = max(1, CHUNK // (rows * self.unit.outputs * cloud.dim))
+        return [slice(k, k + size) for k in range(0, cloud.size, size)]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFunctional(Functional):
+    """Risk on a grid: features (n_data * outputs, cells), data and loss."""
+
+    grid: Grid
+    features: Array
+    data: Data
+    loss: Loss
+
+    @property
+    def constant(self) -> bool:
+        """Always false."""
+        return False
+
+    def predict(self, rho: Array) -> Array:
+        """Outputs at the data, shape (n, outputs)."""
+        return (self.features @ rho.ravel() * self.grid.volume).reshape(self.data.y.shape)
+
+    def value(self, rho: Array) -> float:
+        """Risk."""
+        return float(self.data.weights @ self.loss.value(self.predict(rho), self.data.y))
+
+    def potential(self, rho: Array) -> Array:
+        """First variation at the cell centres."""
+        return self._pull(self.loss.gradient(self.predict(rho), self.data.y))
+
+    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
+        """Mid-point for a quadratic loss; else the end (the start for a negative sign)."""
+        if self.loss.quadratic:
+            return self.potential(0.5 * (start + end))
+        return self.potential(end if sign >= 0 else start)
+
+    def _pull(self, gradient: Array) -> Array:
+        residual = (self.data.weights[:, None] * gradient).ravel()
+        return (residual @ self.features).reshape(self.grid.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A shallow network as a function: ``x -> int sigma_*(x; z) mu(dz)``, a teacher for `Data`.
+
+    Parameters
+    ----------
+    unit : Unit
+    measure : Cloud
+        Law of the parameters.
+
+    Examples
+    --------
+    >>> teacher = Network(Unit.ridge("linear"), Cloud([[1.0], [3.0]]))
+    >>> teacher(np.array([[1.0], [2.0]])).tolist()
+    [2.0, 4.0]
+    """
+
+    unit: Unit
+    measure: Cloud
+
+    def __call__(self, x: Array) -> Array:
+        """Outputs at x of shape (..., dim): shape (...) for one output, else (..., outputs)."""
+        flat = np.asarray(x, dtype=np.float64).reshape(-1, np.shape(x)[-1])
+        self.unit.check_dimensions(flat.shape[1], self.measure.dim)
+        features = self.unit.features(flat, self.measure.points)
+        values = np.tensordot(features, self.measure.weights, axes=(1, 0))
+        shape = np.shape(x)[:-1]
+        return values.reshape(shape if self.unit.outputs == 1 else (*shape, self.unit.outputs))

@@ -1,0 +1,350 @@
+r"""Units of shallow networks: the function :math:`\sigma_*(x; z)` that a measure over z is averaged with.
+
+A unit is vectorised over data and parameters: ``features(x, z)`` has shape (n_data, n_z, outputs). Its only
+derivative that is ever needed is the pull-back of residuals r to parameters,
+:math:`\sum_i r_i \cdot \nabla_z \sigma_*(x_i; z)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import erf, expit
+
+from meanfield_pde.energies.derivative import Derivative
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array, Function
+from meanfield_pde.measures.group import Group
+
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "tanh": (np.tanh, lambda u: 1.0 - np.tanh(u) ** 2),
+    "logistic": (expit, lambda u: expit(u) * expit(-u)),
+    "relu": (lambda u: np.maximum(u, 0.0), lambda u: (u > 0).astype(np.float64)),
+    "erf": (erf, lambda u: 2 / np.sqrt(np.pi) * np.exp(-u * u)),
+    "softplus": (lambda u: np.logaddexp(0.0, u), expit),
+    "cos": (np.cos, lambda u: -np.sin(u)),
+    "linear": (lambda u: u, np.ones_like),
+}
+"""Activation functions with their derivatives."""
+
+
+class Unit(ABC):
+    """One neuron; make one with `ridge`, `scaled_ridge`, `bump`, `harmonic` or `custom`.
+
+    Examples
+    --------
+    >>> Unit.ridge("tanh").features(np.ones((3, 2)), np.zeros((5, 2))).shape
+    (3, 5, 1)
+    """
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Dimension of the unit's value."""
+
+    @abstractmethod
+    def features(self, x: Array, z: Array) -> Array:
+        """``sigma_*(x_i; z_k)``: x (n, dim), z (m, d) to (n, m, outputs)."""
+
+    @abstractmethod
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """``sum_i residual_i . grad_z sigma_*(x_i; z_k)``: residual (n, outputs) to (m, d)."""
+
+    @abstractmethod
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Raise ValueError if the unit does not take x and z of these dimensions."""
+
+    @staticmethod
+    def ridge(activation: str) -> Unit:
+        """``sigma(z . x)``; activation: tanh, logistic, relu, erf, softplus, cos or linear."""
+        return Ridge(activation)
+
+    @staticmethod
+    def scaled_ridge(activation: str) -> Unit:
+        """``a sigma(b . x)`` with z = (a, b)."""
+        return ScaledRidge(activation)
+
+    @staticmethod
+    def bump(width: float = 1.0) -> Unit:
+        """``exp(-|x - z|^2 / (2 width^2))``."""
+        return Bump(width)
+
+    @staticmethod
+    def harmonic(order: int = 1) -> Unit:
+        """``cos(order (x - z))`` for angles x and z."""
+        return Harmonic(order)
+
+    @staticmethod
+    def custom(function: Function, outputs: int = 1, gradient: Function | None = None) -> Unit:
+        """A function of the user's own; see `CustomUnit`."""
+        return CustomUnit(function, outputs, gradient)
+
+
+def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}; "
+            "or write the unit with Unit.custom"
+        )
+    return ACTIVATIONS[name]
+
+
+def _require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"unit {unit} needs {rule}, got x of dimension {x_dim} and z of dimension {z_dim}; "
+            "change the data, the grid or the unit"
+        )
+
+
+@dataclass(frozen=True)
+class Ridge(Unit):
+    """``sigma(z . x)``."""
+
+    activation: str
+
+    def __post_init__(self) -> None:
+        _activation(self.activation)
+
+    @property
+    def outputs(self) -> int:
+        """Always 1."""
+        return 1
+
+    def features(self, x: Array, z: Array) -> Array:
+        """``sigma(z_k . x_i)``."""
+        return ACTIVATIONS[self.activation][0](x @ z.T)[..., None]
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """``sum_i r_i sigma'(z_k . x_i) x_i``."""
+        slope = ACTIVATIONS[self.activation][1](x @ z.T)
+        return np.asarray((slope * residual).T @ x)
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Require x and z of one dimension."""
+        _require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
+
+
+@dataclass(frozen=True)
+class ScaledRidge(Unit):
+    """``a sigma(b . x)`` with z = (a, b)."""
+
+    activation: str
+
+    def __post_init__(self) -> None:
+        _activation(self.activation)
+
+    @property
+    def outputs(self) -> int:
+        """Always 1."""
+        return 1
+
+    def features(self, x: Array, z: Array) -> Array:
+        """``a_k sigma(b_k . x_i)``."""
+        return (z[:, 0] * ACTIVATIONS[self.activation][0](x @ z[:, 1:].T))[..., None]
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """Derivatives in a, then in b."""
+        value, slope = ACTIVATIONS[self.activation]
+        inner = x @ z[:, 1:].T
+        in_a = (value(inner) * residual).sum(axis=0)
+        in_b = z[:, :1] * ((slope(inner) * residual).T @ x)
+        return np.concatenate([in_a[:, None], in_b], axis=1)
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Require z with one entry more than x."""
+        _require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
+
+
+@dataclass(frozen=True)
+class Bump(Unit):
+    """``exp(-|x - z|^2 / (2 width^2))``."""
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.number("width", self.width, "it is a standard deviation", above=0)
+
+    @property
+    def outputs(self) -> int:
+        """Always 1."""
+        return 1
+
+    def features(self, x: Array, z: Array) -> Array:
+        """Evaluate the bump at every pair."""
+        square = sum((x[:, None, a] - z[None, :, a]) ** 2 for a in range(x.shape[1]))
+        return np.exp(-0.5 * np.asarray(square) / self.width**2)[..., None]
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """``sum_i r_i sigma (x_i - z_k) / width^2``."""
+        weighted = self.features(x, z)[..., 0] * residual
+        total = weighted.sum(axis=0)[:, None]
+        return np.asarray((weighted.T @ x - total * z) / self.width**2)
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Require x and z of one dimension."""
+        _require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
+
+
+@dataclass(frozen=True)
+class Harmonic(Unit):
+    """``cos(order (x - z))`` for angles."""
+
+    order: int = 1
+
+    def __post_init__(self) -> None:
+        check.count("order", self.order, "it is a whole angular frequency")
+
+    @property
+    def outputs(self) -> int:
+        """Always 1."""
+        return 1
+
+    def features(self, x: Array, z: Array) -> Array:
+        """``cos(order (x_i - z_k))``."""
+        return np.cos(self.order * (x - z.T))[..., None]
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """``sum_i r_i order sin(order (x_i - z_k))``."""
+        slope = self.order * np.sin(self.order * (x - z.T))
+        return np.asarray((slope * residual).sum(axis=0)[:, None])
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Require angles: x and z of dimension 1."""
+        _require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
+
+
+@dataclass(frozen=True, eq=False)
+class CustomUnit(Unit):
+    """A unit that the user wrote with numpy.
+
+    Parameters
+    ----------
+    function : callable
+        ``(x, z)`` with x (..., dim), z (..., d) that broadcast against each other, to (...), or to
+        (..., outputs) where ``outputs`` > 1.
+    size : int
+        Number of outputs.
+    gradient : callable, optional
+        ``(x, z)`` to (..., d), or (..., outputs, d). Where it is left out it is found by complex step or
+        differences; where it is given it is compared with differences.
+
+    Raises
+    ------
+    ValueError
+        When the function returns the wrong shape, is not finite, or has a wrong gradient.
+    """
+
+    function: Function
+    size: int = 1
+    gradient: Function | None = None
+    _kept: dict[int, Derivative] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ValueError(
+                f"function must be callable, got {self.function!r}; for example "
+                "lambda x, z: np.tanh((x * z).sum(-1))"
+            )
+        check.count("outputs", self.size, "the number of outputs of the unit")
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return self.size
+
+    def features(self, x: Array, z: Array) -> Array:
+        """Call the user's function on every pair."""
+        result = np.asarray(self.function(x[:, None, :], z[None, :, :]), dtype=np.float64)
+        pairs = (len(x), len(z))
+        expected = pairs if self.size == 1 else (*pairs, self.size)
+        if result.shape not in (expected, (*pairs, self.size)):
+            raise ValueError(
+                f"unit must map x (..., {x.shape[1]}) and z (..., {z.shape[1]}) to "
+                f"{'(...)' if self.size == 1 else f'(..., {self.size})'}, got shape {result.shape} "
+                f"for {pairs} pairs; sum over the last axis, and give outputs= for vector values"
+            )
+        if not np.isfinite(result).all():
+            raise ValueError(
+                f"unit must be finite, got {result[~np.isfinite(result)][0]} at one of the "
+                f"{pairs} pairs of x and z; change the unit or the grid"
+            )
+        return result.reshape(*pairs, self.size)
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """Contract the residual with the gradient."""
+        n, m, d = len(x), len(z), z.shape[1]
+        at = np.broadcast_to(x[:, None, :], (n, m, x.shape[1]))
+        pairs = np.concatenate([at, np.broadcast_to(z[None, :, :], (n, m, d))], axis=-1)
+        gradient = self._derivative(x.shape[1])(pairs).reshape(n, m, self.size, d)
+        return np.einsum("iq,ikqd->kd", residual, gradient)
+
+    def _derivative(self, x_dim: int) -> Derivative:
+        """Derivative in z of the function of the pair (x, z)."""
+        if x_dim not in self._kept:
+            function, gradient = (
+                None if f is None else lambda p, f=f: f(p[..., :x_dim], p[..., x_dim:])
+                for f in (self.function, self.gradient)
+            )
+            assert function is not None
+            self._kept[x_dim] = Derivative("unit", function, gradient, fixed=x_dim)
+        return self._kept[x_dim]
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Any dimensions will do, as far as can be known."""
+
+
+@dataclass(frozen=True, eq=False)
+class MovedUnit(Unit):
+    """``sigma_*(x; M z)``: a unit with its parameters moved by an orthogonal matrix."""
+
+    unit: Unit
+    matrix: Array
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the unit that is moved."""
+        return self.unit.outputs
+
+    def features(self, x: Array, z: Array) -> Array:
+        """``sigma_*(x_i; M z_k)``."""
+        return self.unit.features(x, z @ self.matrix.T)
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """Pull back at M z, then by the transpose of M."""
+        return self.unit.pullback(x, z @ self.matrix.T, residual) @ self.matrix
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """As the unit that is moved."""
+        self.unit.check_dimensions(x_dim, z_dim)
+
+
+@dataclass(frozen=True, eq=False)
+class AveragedUnit(Unit):
+    """``int sigma_*(x; M_g z) dlambda_G(g)``: a unit averaged over the orbit of its parameters."""
+
+    unit: Unit
+    group: Group
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the unit that is averaged."""
+        return self.unit.outputs
+
+    def features(self, x: Array, z: Array) -> Array:
+        """Mean of the features over the orbit of each z."""
+        moved = zip(self.group.weights, self.group.on_z(z.shape[1]), strict=True)
+        return np.asarray(sum(w * self.unit.features(x, z @ m.T) for w, m in moved))
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """Mean over the orbit, each part turned back."""
+        moved = zip(self.group.weights, self.group.on_z(z.shape[1]), strict=True)
+        return np.asarray(sum(w * self.unit.pullback(x, z @ m.T, residual) @ m for w, m in moved))
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """As the unit, and the group must act on z."""
+        self.unit.check_dimensions(x_dim, z_dim)
+        self.group.on_z(z_dim)

@@ -1,0 +1,110 @@
+r"""Variants of a risk that use a symmetry group (Maass and Fontbona, arXiv 2405.19995, section 3).
+
+Data augmentation :math:`R^{DA}(\mu) = \int R(M_g \# \mu) d\lambda(g)`; feature averaging
+:math:`R^{FA}(\mu) = R(\mu^G)`. For a jointly equivariant unit and an invariant loss the first is the risk of
+data moved by random group elements. A third, the equivariant architecture :math:`R(P \# \mu)`, constrains the
+measure itself to the fixed subspace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from meanfield_pde.energies.energy import Batch, Energy, Functional, Sum
+from meanfield_pde.energies.risk import Risk
+from meanfield_pde.energies.unit import AveragedUnit, MovedUnit
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud, Measure
+from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.group import Group
+
+
+@dataclass(frozen=True, eq=False)
+class DataAugmented(Energy):
+    """``int R(M_g # mu) dlambda_G(g)``; made by `data_augmented`.
+
+    A batch of particles' data either carries one random element a sample (sampled augmentation), or
+    none: then every sample is taken with its whole orbit.
+    """
+
+    risk: Risk
+    group: Group
+    _moved: tuple[Risk, ...] = field(init=False, repr=False)
+    _mean: Energy = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        matrices = self.group.matrices if self.group.z is None else self.group.z
+        risk = self.risk
+        moved = tuple(Risk(MovedUnit(risk.unit, m), risk.data, risk.loss) for m in matrices)
+        object.__setattr__(self, "_moved", moved)
+        mean = Sum(tuple(zip(self.group.weights.tolist(), moved, strict=True)))
+        object.__setattr__(self, "_mean", mean)
+
+    def predict(self, mu: Measure) -> Array:
+        """Outputs of the network as it stands."""
+        return self.risk.predict(mu)
+
+    def discretise(self, grid: Grid) -> Functional:
+        """Prepare one risk for each element."""
+        self.group.on_z(grid.dim)
+        return self._mean.on(grid)
+
+    def cloud_value(self, cloud: Cloud) -> float:
+        """Mean over the group of the risks of the moved clouds."""
+        self.group.on_z(cloud.dim)
+        return self._mean.cloud_value(cloud)
+
+    def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """Mean drift over the orbit, or over the sampled elements of a batch."""
+        self.group.on_z(cloud.dim)
+        if batch is None or batch.elements is None:
+            return self._mean.drift(cloud, batch)
+        total = np.zeros_like(cloud.points)
+        for g in np.unique(batch.elements):
+            chosen = batch.indices[batch.elements == g]
+            share = len(chosen) / len(batch.indices)
+            total += share * self._moved[g].drift(cloud, Batch(chosen))
+        return total
+
+
+def data_augmented(risk: Risk, group: Group) -> DataAugmented:
+    """Risk of training with data augmentation: the mean of R over the orbit of the measure.
+
+    Parameters
+    ----------
+    risk : Risk
+    group : Group
+        Acts on the parameters (`Group.acting` sets how).
+
+    Returns
+    -------
+    DataAugmented
+
+    Examples
+    --------
+    >>> from meanfield_pde import Cloud, Data, Group, Unit
+    >>> data = Data.gauss_hermite(dim=1, nodes=4, target=lambda x: x[..., 0])
+    >>> risk = Risk(Unit.ridge("tanh"), data)
+    >>> augmented = data_augmented(risk, Group.reflection())
+    >>> there, back = (augmented.value(Cloud([[z]])) for z in (0.7, -0.7))
+    >>> there == back
+    True
+    """
+    return DataAugmented(_risk(risk), group)
+
+
+def feature_averaged(risk: Risk, group: Group) -> Risk:
+    """Risk of the symmetrised model: R at mu^G, a risk whose unit is averaged over the orbit of z."""
+    risk = _risk(risk)
+    return Risk(AveragedUnit(risk.unit, group), risk.data, risk.loss)
+
+
+def _risk(risk: Risk) -> Risk:
+    if not isinstance(risk, Risk):
+        raise ValueError(
+            f"risk must be a mf.Risk, got {type(risk).__name__}; "
+            "wrap the risk alone, then add penalty and entropy"
+        )
+    return risk

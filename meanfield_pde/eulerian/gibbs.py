@@ -1,0 +1,182 @@
+r"""Stationary laws: :math:`\mu \propto \exp(-\Phi_\mu / \beta)`, found without stepping in time.
+
+For networks the law depends on the measure through its outputs m at the data alone. Newton's method solves
+``int sigma dmu_m - m = 0`` with the Jacobian ``-I - (1/beta) Cov(sigma, sigma) diag(w l'')``, which is never
+singular for a convex loss, and backtracking. For interactions the potential is iterated to a fixed point.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+from meanfield_pde.energies.energy import Energy, Functional, SumFunctional
+from meanfield_pde.energies.risk import NetworkFunctional
+from meanfield_pde.eulerian.fixed_point import anderson
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
+
+Parts = list[tuple[float, Functional]]
+
+
+class GibbsError(RuntimeError):
+    """No stationary law was found from this start."""
+
+
+def gibbs(
+    energy: Energy, grid: Grid, start: Density | None = None, tolerance: float = 1e-12
+) -> Density:
+    """Stationary density of the gradient flow of an energy with diffusion, on a grid.
+
+    It is the exact stationary state of the discrete flow as well. Where there are several (below a
+    phase transition), it is the one that the iteration reaches from ``start``.
+
+    Parameters
+    ----------
+    energy : Energy
+        With a positive factor of the entropy.
+    grid : Grid
+    start : Density, optional
+        Where to start; the Gibbs law of the external potential where it is left out.
+    tolerance : float
+        Largest change of the network's outputs (Newton) or of the potential (fixed point, relative).
+
+    Returns
+    -------
+    Density
+        Of mass 1.
+
+    Raises
+    ------
+    ValueError
+        If there is no diffusion.
+    GibbsError
+        If the iteration does not converge.
+
+    Examples
+    --------
+    >>> from meanfield_pde import Entropy, Potential
+    >>> V = Potential(lambda z: 0.5 * (z**2).sum(-1))
+    >>> rho = gibbs(V + 0.5 * Entropy(), Grid.box(-6, 6, 200))
+    >>> round(float(rho.cov()[0, 0]), 6)
+    0.5
+    """
+    beta = energy.beta
+    if beta <= 0:
+        raise ValueError(
+            f"energy must have a positive factor of the entropy, got {beta:g}; add "
+            "0.1 * mf.Entropy(): without diffusion there is no Gibbs law"
+        )
+    tolerance = check.number("tolerance", tolerance, "1e-12 is a good number", above=0)
+    if start is not None and start.grid != grid:
+        raise ValueError("start must live on the grid, got another one; build both on one Grid")
+    parts = _leaves(energy.smooth.on(grid))
+    fixed = np.zeros(grid.shape)
+    for factor, part in parts:
+        if part.constant:
+            fixed = fixed + factor * part.potential(fixed)
+    moving = [(factor, part) for factor, part in parts if not part.constant]
+    first = _gibbs_values(grid, fixed, beta) if start is None else start.values
+    if not moving:
+        return Density(grid, _gibbs_values(grid, fixed, beta))
+    networks = [(f, p) for f, p in moving if isinstance(p, NetworkFunctional)]
+    if len(networks) == len(moving):
+        return Density(grid, _newton(grid, networks, fixed, beta, first, tolerance))
+    return Density(grid, _iterate(grid, moving, fixed, beta, first, tolerance))
+
+
+def _leaves(functional: Functional) -> Parts:
+    if not isinstance(functional, SumFunctional):
+        return [(1.0, functional)]
+    return [(f * g, leaf) for f, part in functional.parts for g, leaf in _leaves(part)]
+
+
+def _gibbs_values(grid: Grid, potential: Array, beta: float) -> Array:
+    log = -potential / beta
+    return np.exp(log - logsumexp(log)) / grid.volume
+
+
+def _newton(
+    grid: Grid,
+    parts: list[tuple[float, NetworkFunctional]],
+    fixed: Array,
+    beta: float,
+    first: Array,
+    tolerance: float,
+) -> Array:
+    features = np.concatenate([part.features for _, part in parts])
+    shapes = [part.data.y.shape for _, part in parts]
+    ends = np.cumsum([0] + [int(np.prod(shape)) for shape in shapes])
+
+    def density(outputs: Array) -> Array:
+        residual = np.concatenate(
+            [
+                (f * p.data.weights[:, None] * p.loss.gradient(m.reshape(s), p.data.y)).ravel()
+                for (f, p), s, m in zip(parts, shapes, np.split(outputs, ends[1:-1]), strict=True)
+            ]
+        )
+        return _gibbs_values(grid, fixed + (residual @ features).reshape(grid.shape), beta)
+
+    def outputs_of(rho: Array) -> Array:
+        return np.asarray(features @ rho.ravel() * grid.volume)
+
+    def curvature(outputs: Array) -> Array:
+        matrix = np.zeros((ends[-1], ends[-1]))
+        for (f, p), s, a in zip(parts, shapes, ends, strict=False):
+            here = outputs[a : a + s[0] * s[1]].reshape(s)
+            blocks = f * p.data.weights[:, None, None] * p.loss.hessian(here, p.data.y)
+            for i, block in enumerate(blocks):
+                rows = slice(a + i * s[1], a + (i + 1) * s[1])
+                matrix[rows, rows] = block
+        return matrix
+
+    outputs = outputs_of(first)
+    rho = density(outputs)
+    defect = outputs_of(rho) - outputs
+    for _ in range(200):
+        if np.abs(defect).max() <= tolerance:
+            return rho
+        centred = features - outputs_of(rho)[:, None]
+        covariance = (centred * (rho.ravel() * grid.volume)) @ centred.T
+        jacobian = np.eye(len(outputs)) + covariance @ curvature(outputs) / beta
+        direction = np.linalg.solve(jacobian, defect)
+        length = 1.0
+        while length > 1e-10:
+            trial = outputs + length * direction
+            rho_trial = density(trial)
+            defect_trial = outputs_of(rho_trial) - trial
+            if np.linalg.norm(defect_trial) < (1 - 0.1 * length) * np.linalg.norm(defect):
+                break
+            length *= 0.5
+        else:
+            break
+        outputs, rho, defect = trial, rho_trial, defect_trial
+    if np.abs(defect).max() <= 10 * tolerance:
+        return rho
+    raise GibbsError(
+        f"Newton's method stopped at a residual of {np.abs(defect).max():.1e} (wanted {tolerance:g});"
+        " start from the law at a larger beta (start=), or refine the grid"
+    )
+
+
+def _iterate(
+    grid: Grid, moving: Parts, fixed: Array, beta: float, first: Array, tolerance: float
+) -> Array:
+    def potential(rho: Array) -> Array:
+        return np.asarray(sum(f * part.potential(rho) for f, part in moving))
+
+    start = potential(first)
+    found = anderson(
+        lambda phi: potential(_gibbs_values(grid, fixed + phi, beta)),
+        start,
+        tolerance * max(1.0, float(np.abs(start).max())),
+        limit=2000,
+    )
+    if not found.converged:
+        raise GibbsError(
+            f"the fixed-point iteration stopped at a change of {found.residual:.1e} of the potential;"
+            " give a start= nearer to the stationary law, or follow the flow with mf.solve"
+        )
+    return _gibbs_values(grid, fixed + found.point, beta)

@@ -1,0 +1,114 @@
+"""What the density solver returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.density import Density
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How a solve went.
+
+    ``mass_drift`` (largest relative change of the mass) and ``smallest`` (smallest density) are over all
+    accepted steps, not only over the saved times; ``dt`` holds the smallest and largest step in the
+    flow's own clock.
+    """
+
+    flux: str
+    stepper: str
+    reason: str
+    steps: int
+    rejected: int
+    dt: tuple[float, float]
+    mass_drift: float
+    smallest: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Densities at the saved times, with what is conserved and what falls.
+
+    Parameters
+    ----------
+    problem : Problem
+    times : array (n,)
+    densities : tuple of Density
+    energy, mass, dissipation : array (n,)
+        Free energy, mass, and the rate at which the scheme dissipates free energy, per unit of the
+        flow's own clock.
+    statistics : Statistics
+    result : str
+        What happened, in a sentence.
+    ok : bool
+        Whether the end time was reached.
+    """
+
+    problem: Problem
+    times: Array
+    densities: tuple[Density, ...]
+    energy: Array
+    mass: Array
+    dissipation: Array
+    statistics: Statistics
+    result: str
+    ok: bool = True
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, t: float) -> Density:
+        """Density at a saved time.
+
+        Raises
+        ------
+        ValueError
+            If t was not saved.
+        """
+        index = int(np.abs(self.times - t).argmin())
+        if abs(self.times[index] - t) > 1e-12 * max(1.0, abs(t)):
+            raise ValueError(
+                f"t = {t:g} was not saved, only {self.times.tolist()}; pass it in save="
+            )
+        return self.densities[index]
+
+    def to_dataset(self) -> Dataset:
+        """Return an xarray Dataset with dims time, x (and y)."""
+        from xarray import Dataset
+
+        grid = self.densities[0].grid
+        names = ("x", "y")[: grid.dim]
+        values = np.stack([rho.values for rho in self.densities])
+        data = {
+            "density": (("time", *names), values),
+            "energy": ("time", self.energy),
+            "mass": ("time", self.mass),
+            "dissipation": ("time", self.dissipation),
+        }
+        coordinates = {"time": self.times, **dict(zip(names, grid.axes, strict=True))}
+        statistics = self.statistics
+        attributes = {
+            "kind": "solution",
+            "result": self.result,
+            "lower": grid.lower,
+            "upper": grid.upper,
+            "periodic": int(grid.periodic),
+            "flux": statistics.flux,
+            "stepper": statistics.stepper,
+            "reason": statistics.reason,
+            "steps": statistics.steps,
+            "rejected": statistics.rejected,
+            "smallest_dt": statistics.dt[0],
+            "largest_dt": statistics.dt[1],
+            "mass_drift": statistics.mass_drift,
+            "smallest_density": statistics.smallest,
+            **self.attributes,
+        }
+        return Dataset(data, coords=coordinates, attrs=attributes)

@@ -1,0 +1,96 @@
+r"""Wasserstein gradient flows: :math:`\partial_t \mu = s(t) \nabla \cdot (\mu \nabla \Phi_\mu)`.
+
+With :math:`\Phi_\mu` the first variation of the energy. The entropy's factor beta is the diffusion: its part of
+the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is a change of clock: the
+flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.integrate import quad
+
+from meanfield_pde.energies.energy import Energy
+from meanfield_pde.measures import check
+
+Rate = float | Callable[[float], float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class GradientFlow:
+    """Gradient flow of an energy.
+
+    Parameters
+    ----------
+    energy : Energy
+        Its entropy's factor, the diffusion beta, must be nonnegative.
+    rate : float or callable, optional
+        Learning-rate schedule s(t) >= 0; 1 where it is left out.
+    reaction : float
+        Birth-death rate; must be 0 in this version.
+
+    Raises
+    ------
+    ValueError
+        If the energy is none, its diffusion is negative, or the rate is negative or not finite.
+
+    Examples
+    --------
+    >>> from meanfield_pde import Entropy
+    >>> GradientFlow(Entropy(), rate=lambda t: 1 / (1 + t)).clock(0.0, 1.0).__round__(12)
+    0.69314718056
+    """
+
+    energy: Energy
+    rate: Rate = None
+    reaction: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.energy, Energy):
+            raise ValueError(
+                f"energy must be an energy such as mf.Potential(...) + 0.1 * mf.Entropy(), got "
+                f"{type(self.energy).__name__}; add energies with + and scale them with *"
+            )
+        if self.energy.beta < 0:
+            raise ValueError(
+                f"energy must have a nonnegative factor of the entropy, got {self.energy.beta:g}; "
+                "negative diffusion is ill-posed"
+            )
+        if self.rate is not None and not callable(self.rate):
+            check.number("rate", self.rate, "give a positive number or a function of t", above=0)
+        if self.reaction != 0:
+            raise ValueError(
+                f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"
+            )
+
+    def speed(self, t: float) -> float:
+        """Rate s(t).
+
+        Raises
+        ------
+        ValueError
+            If the schedule is negative or not finite at t.
+        """
+        value = self.rate(t) if callable(self.rate) else self.rate
+        if value is None:
+            return 1.0
+        return check.number(f"rate at t = {t:g}", value, "a schedule is never negative", least=0)
+
+    def clock(self, t0: float, t1: float) -> float:
+        """Time of the flow of rate 1 that passes from t0 to t1: ``int s dt``."""
+        if not callable(self.rate):
+            return self.speed(t0) * (t1 - t0)
+        if t1 == t0:
+            return 0.0
+        for t in np.linspace(t0, t1, 9):
+            self.speed(float(t))
+        value, error = quad(self.speed, t0, t1, epsabs=1e-13, epsrel=1e-12, limit=500)
+        if error > 1e-8 * (1 + abs(value)):
+            raise ValueError(
+                f"rate must be integrable on [{t0:g}, {t1:g}], got an integral {value:g} with "
+                f"error {error:.1g}; give a smoother schedule or more save times"
+            )
+        return float(value)

@@ -1,0 +1,226 @@
+"""The particle solver: several independent replicas of an interacting system."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.progress import progress_bar
+from meanfield_pde.lagrangian import _kernels
+from meanfield_pde.lagrangian.dynamics import DYNAMICS, Dynamics
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.density import Density
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+logger = logging.getLogger(__name__)
+
+
+class SimulationError(RuntimeError):
+    """Particles left the range of finite numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Particles at the saved times.
+
+    Parameters
+    ----------
+    problem : Problem
+    times : array (n_times,)
+    points : array (n_times, seeds, particles, d)
+    seed : int
+        Replica r was driven by ``numpy.random.default_rng([seed, r])``.
+    dynamics : Dynamics
+    result : str
+        What happened, in a sentence.
+    """
+
+    problem: Problem
+    times: Array
+    points: Array
+    seed: int
+    dynamics: Dynamics
+    result: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def particles(self) -> int:
+        """Number of particles in each replica."""
+        return int(self.points.shape[2])
+
+    @property
+    def seeds(self) -> int:
+        """Number of replicas."""
+        return int(self.points.shape[1])
+
+    def at(self, t: float) -> list[Cloud]:
+        """Clouds of all replicas at a saved time.
+
+        Raises
+        ------
+        ValueError
+            If t was not saved.
+        """
+        index = int(np.abs(self.times - t).argmin())
+        if abs(self.times[index] - t) > 1e-12 * max(1.0, abs(t)):
+            raise ValueError(
+                f"t = {t:g} was not saved, only {self.times.tolist()}; pass it in save="
+            )
+        return [Cloud(points) for points in self.points[index]]
+
+    def to_dataset(self) -> Dataset:
+        """Return an xarray Dataset with dims time, seed, particle, coordinate."""
+        from xarray import Dataset
+
+        dims = ("time", "seed", "particle", "coordinate")
+        attributes = {
+            "kind": "run",
+            "result": self.result,
+            "seed": self.seed,
+            "dynamics": self.dynamics.name,
+            "dt": self.dynamics.dt,
+            **self.attributes,
+        }
+        return Dataset(
+            {"position": (dims, self.points)}, coords={"time": self.times}, attrs=attributes
+        )
+
+
+def simulate(
+    problem: Problem,
+    particles: int = 10_000,
+    seed: int = 0,
+    dynamics: str | Dynamics = "langevin",
+    dt: float | None = None,
+    save: Sequence[float] | int | None = None,
+    seeds: int = 1,
+    progress: bool = False,
+) -> Run:
+    """Run interacting particles of a gradient flow.
+
+    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of an initial
+    law without a grid move in all of space.
+
+    Parameters
+    ----------
+    problem : Problem
+    particles : int
+        Particles in each replica.
+    seed : int
+        Seed of all randomness.
+    dynamics : str or Dynamics
+        ``langevin``, ``sgd``, or an object such as ``mf.SGD(dt=0.01, batch=20)``.
+    dt : float, optional
+        Largest step, in place of the dynamics' own; shortened so that steps meet the saved times.
+    save : sequence of float or int, optional
+        As in `solve`.
+    seeds : int
+        Number of independent replicas.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong.
+    SimulationError
+        If a position is no longer finite: the step is too large for the drift.
+
+    Examples
+    --------
+    >>> import meanfield_pde as mf
+    >>> V = mf.Potential(lambda z: 0.5 * (z**2).sum(-1), gradient=lambda z: z)
+    >>> start = mf.Density.gaussian(mf.Grid.box(-6, 6, 200), 1.0, 0.04)
+    >>> run = simulate(mf.Problem(mf.GradientFlow(V), start, t1=1.0), particles=100, seed=1)
+    >>> run.points.shape
+    (2, 1, 100, 1)
+    """
+    if not isinstance(problem, Problem):
+        raise ValueError(
+            f"problem must be a mf.Problem, got {type(problem).__name__}; "
+            "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
+        )
+    particles = check.count("particles", particles, "10000 is a good number")
+    seeds = check.count("seeds", seeds, "8 give confidence intervals")
+    seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
+    chosen = _dynamics(dynamics, dt)
+    energy = problem.flow.energy.smooth
+    chosen.prepare(energy)
+    times = problem.save_times(save)
+    generators = [np.random.default_rng([seed, replica]) for replica in range(seeds)]
+    clouds = [problem.draw(particles, rng) for rng in generators]
+    saved = []
+    with progress_bar("particles", problem.t1, progress) as report:
+        for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
+            clouds = _advance(problem, chosen, clouds, generators, (float(before), float(t)), report)
+            saved.append(np.stack(clouds))
+    result = f"{seeds} x {particles} particles reached t = {times[-1]:g} by {chosen.name}"
+    logger.info(result)
+    return Run(problem, times, np.stack(saved), seed, chosen, result)
+
+
+def _dynamics(dynamics: str | Dynamics, dt: float | None) -> Dynamics:
+    if isinstance(dynamics, str):
+        if dynamics not in DYNAMICS:
+            raise ValueError(
+                f"dynamics must be {', '.join(DYNAMICS)} or a Dynamics, got {dynamics!r}; "
+                "langevin uses the drift of the whole data law"
+            )
+        dynamics = DYNAMICS[dynamics]()
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(
+            f"dynamics must be a name or a Dynamics, got {type(dynamics).__name__}; "
+            "for example mf.SGD(dt=0.01, batch=20)"
+        )
+    return dynamics if dt is None else replace(dynamics, dt=dt)  # type: ignore[type-var]
+
+
+def _advance(
+    problem: Problem,
+    dynamics: Dynamics,
+    clouds: list[Array],
+    generators: list[np.random.Generator],
+    interval: tuple[float, float],
+    report: Callable[[float], None],
+) -> list[Array]:
+    """Move every replica through an interval in equal steps of at most dt."""
+    start, end = interval
+    steps = int(np.ceil((end - start) / dynamics.dt * (1 - 1e-9)))
+    dt = (end - start) / max(steps, 1)
+    beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
+    walls = _walls(problem, clouds[0].shape[1])
+    clouds = [points.copy() for points in clouds]
+    for k in range(steps):
+        time = dt * problem.flow.speed(start + k * dt)
+        for points, rng in zip(clouds, generators, strict=True):
+            velocity = dynamics.velocity(energy, Cloud(points), rng)
+            noise = rng.standard_normal(points.shape) if beta else np.zeros_like(points)
+            _kernels.move(points, velocity, noise, time, np.sqrt(2 * beta * time), *walls, points)
+            if not np.isfinite(points).all():
+                raise SimulationError(
+                    f"a particle left the range of numbers near t = {start + k * dt:g}: the step "
+                    f"dt = {dt:g} is too large for the drift; make dt smaller"
+                )
+        report(dt)
+    return clouds
+
+
+def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
+    if not isinstance(problem.initial, Density):
+        return np.zeros(dim), np.ones(dim), _kernels.FREE
+    grid = problem.initial.grid
+    kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
+    return np.array(grid.lower), np.array(grid.upper), kind

@@ -1,0 +1,1 @@
+"""What moves: grids, densities, clouds, groups, and distances between measures."""

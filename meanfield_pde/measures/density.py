@@ -1,0 +1,303 @@
+"""Densities on a grid: one cell average a cell.
+
+A `Density` stands for the piecewise constant measure ``sum_K rho_K 1_K(z) dz``. Integrals of functions are
+taken with the function at the cell centre, ``sum_K |K| rho_K f(z_K)``: the same second-order rule by which
+the solver couples potentials to densities, so that energies and moments are consistent with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array, Function
+from meanfield_pde.measures.grid import Grid
+
+LOST = 1e-6
+"""Mass of an initial law that may lie outside its grid before it is refused."""
+
+
+class LostMassError(ValueError):
+    """The grid is too small for the mass that was to be put on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """A nonnegative density by its cell averages.
+
+    Parameters
+    ----------
+    grid : Grid
+    values : array of grid.shape
+        Cell averages (mass per volume), finite and nonnegative.
+    remap_error : float
+        L1 size of the smearing by a conservative remap, 0 for a density that was never remapped.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not the grid's, or a value is negative, NaN or infinite.
+
+    Examples
+    --------
+    >>> grid = Grid.box(lower=-6, upper=6, cells=400)
+    >>> rho = Density.gaussian(grid, mean=1.0, cov=0.04)
+    >>> round(rho.mass, 12), round(float(rho.mean()[0]), 12)
+    (1.0, 1.0)
+    """
+
+    grid: Grid
+    values: Array
+    remap_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = check.array("values", self.values, "give one finite cell average a cell")
+        if values.shape != self.grid.shape:
+            raise ValueError(
+                f"values must have the grid's shape {self.grid.shape}, got {values.shape}; "
+                "give one cell average a cell"
+            )
+        if values.min() < 0:
+            raise ValueError(
+                f"values must be nonnegative, got {values.min():g} at cell "
+                f"{np.unravel_index(values.argmin(), values.shape)}; a density has no negative mass"
+            )
+        values = values.copy()
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
+
+    @classmethod
+    def gaussian(
+        cls, grid: Grid, mean: float | Sequence[float], cov: Any, lost: float = LOST
+    ) -> Density:
+        """Cell averages of a normal density; wrapped on a torus.
+
+        Exact (differences of the normal distribution function) in 1D and for a diagonal covariance;
+        for a full 2D covariance exact in y and by Gauss quadrature, to 1e-13, in x.
+
+        Parameters
+        ----------
+        grid : Grid
+        mean : float or sequence of float
+        cov : float, sequence or matrix
+            Variance (the same in every dimension), variances, or covariance matrix.
+        lost : float
+            Largest mass that may lie outside a box. It is left out, not put back: `mass` shows it.
+
+        Raises
+        ------
+        LostMassError
+            If more than ``lost`` lies outside.
+        ValueError
+            If mean or covariance do not fit the grid, or the covariance is not positive definite.
+        """
+        centre = np.atleast_1d(check.array("mean", mean, "give one number a dimension"))
+        if centre.shape != (grid.dim,):
+            raise ValueError(
+                f"mean must have {grid.dim} entries for this grid, got shape {centre.shape}; "
+                "give one number a dimension"
+            )
+        matrix = _covariance(cov, grid.dim)
+        if np.count_nonzero(matrix - np.diag(np.diag(matrix))):
+            values = _correlated(grid, centre, matrix)
+        else:
+            one = [_normal_1d(grid, a, centre[a], matrix[a, a]) for a in range(grid.dim)]
+            values = one[0] if grid.dim == 1 else np.multiply.outer(one[0], one[1])
+        return cls(grid, _refuse_lost(grid, values, lost))
+
+    @classmethod
+    def mixture(cls, components: Sequence[Density], weights: Sequence[float]) -> Density:
+        """Weighted sum of densities on one grid; the weights are positive and sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If numbers differ, grids differ, or the weights are not a probability.
+        """
+        share = check.array("weights", weights, "give one positive number a component")
+        if not components or share.shape != (len(components),):
+            raise ValueError(
+                f"weights must have one entry for each of the {len(components)} components, got "
+                f"shape {share.shape}; give one positive number a component"
+            )
+        if share.min() < 0 or abs(share.sum() - 1) > 1e-12:
+            raise ValueError(
+                f"weights must be nonnegative and sum to 1, got {share.tolist()}; divide by the sum"
+            )
+        grid = components[0].grid
+        if any(part.grid != grid for part in components):
+            raise ValueError("components must live on one grid, got several; build all on one Grid")
+        return cls(grid, sum(w * part.values for w, part in zip(share, components, strict=True)))
+
+    @classmethod
+    def from_function(cls, grid: Grid, function: Function, nodes: int = 5) -> Density:
+        """Cell averages of ``function(z)``, z of shape (..., dim), by Gauss-Legendre rules a cell.
+
+        The function is taken as it is: nothing is normalised (see `normalised`).
+
+        Raises
+        ------
+        ValueError
+            If the function returns the wrong shape, a negative or a non-finite value.
+        """
+        nodes = check.count("nodes", nodes, "5 a dimension is a good number")
+        x, w = np.polynomial.legendre.leggauss(nodes)
+        values = np.zeros(grid.shape)
+        half = 0.5 * np.array(grid.spacing)
+        for index in np.ndindex(*(nodes,) * grid.dim):
+            shifted = grid.points + half * x[list(index)]
+            weight = float(np.prod(0.5 * w[list(index)]))
+            values += weight * check.evaluate("function", function, shifted)
+        return cls(grid, values)
+
+    @classmethod
+    def uniform(cls, grid: Grid) -> Density:
+        """Constant density of mass 1."""
+        return cls(grid, np.full(grid.shape, 1.0 / (grid.size * grid.volume)))
+
+    @property
+    def mass(self) -> float:
+        """Total mass."""
+        return float(self.values.sum() * self.grid.volume)
+
+    @property
+    def masses(self) -> Array:
+        """Mass of each cell, of grid shape."""
+        return self.values * self.grid.volume
+
+    def normalised(self) -> Density:
+        """Return the density divided by its mass.
+
+        Raises
+        ------
+        ValueError
+            If the mass is zero.
+        """
+        if self.mass <= 0:
+            raise ValueError("a density of mass 0 cannot be normalised; give it some mass")
+        return Density(self.grid, self.values / self.mass, self.remap_error)
+
+    def expect(self, function: Function) -> Any:
+        """Integral of ``function`` (of points (..., dim), with values (...) or (..., k))."""
+        values = np.asarray(function(self.grid.points), dtype=np.float64)
+        result = np.tensordot(self.masses, values, axes=self.grid.dim)
+        return float(result) if result.ndim == 0 else result
+
+    def mean(self) -> Array:
+        """Centre of mass, shape (dim,)."""
+        return np.asarray(self.expect(lambda z: z)) / self.mass
+
+    def cov(self) -> Array:
+        """Covariance matrix, shape (dim, dim)."""
+        centred = (self.grid.points - self.mean()).reshape(-1, self.grid.dim)
+        return (centred.T * self.masses.ravel()) @ centred / self.mass
+
+    def moment(self, order: int | Sequence[int]) -> float:
+        """Raw moment: ``int z^k`` in 1D, ``int |z|^k`` for a scalar order in 2D, ``int x^j y^k``."""
+        return float(self.expect(lambda z: monomial(z, order)))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw n independent points, shape (n, dim), from the piecewise constant law."""
+        n = check.count("n", n, "ask for at least one point")
+        share = self.masses.ravel()
+        cells = rng.choice(self.grid.size, size=n, p=share / share.sum())
+        corner = np.stack(np.unravel_index(cells, self.grid.shape), axis=-1)
+        jitter = rng.random((n, self.grid.dim)) - 0.5
+        axes = self.grid.axes
+        centre = np.stack([axes[a][corner[:, a]] for a in range(self.grid.dim)], axis=-1)
+        return centre + jitter * np.array(self.grid.spacing)
+
+
+def monomial(z: Array, order: int | Sequence[int]) -> Array:
+    """Monomial of points (..., d): z^k, |z|^k for d > 1 and scalar k, or prod z_a^k_a."""
+    if np.ndim(order) == 0:
+        k = check.count("order", order, "moments have whole orders", least=0)
+        power = z[..., 0] ** k if z.shape[-1] == 1 else np.sqrt((z * z).sum(-1)) ** k
+        return np.asarray(power)
+    powers = [check.count("order", k, "moments have whole orders", least=0) for k in order]  # type: ignore[union-attr]
+    if len(powers) != z.shape[-1]:
+        raise ValueError(
+            f"order must be a number or have {z.shape[-1]} entries, got {tuple(powers)}; "
+            "give one power a dimension"
+        )
+    return np.asarray(np.prod(z ** np.array(powers), axis=-1))
+
+
+def _covariance(cov: Any, dim: int) -> Array:
+    given = check.array("cov", cov, "give a variance, variances or a covariance matrix")
+    if given.ndim == 0:
+        given = np.full(dim, given)
+    if given.shape == (dim,):
+        given = np.diag(given)
+    if given.shape != (dim, dim):
+        raise ValueError(
+            f"cov must be a number, {dim} variances or a ({dim}, {dim}) matrix, got shape "
+            f"{given.shape}; give a variance, variances or a covariance matrix"
+        )
+    if not np.allclose(given, given.T) or np.linalg.eigvalsh(given).min() <= 0:
+        raise ValueError(
+            f"cov must be symmetric positive definite, got {given.tolist()}; "
+            "variances are squares of standard deviations, and above 0"
+        )
+    return given
+
+
+def _between(a: Array, b: Array) -> Array:
+    """Normal probability of [a, b], accurate in both tails and exactly even under reflection."""
+    right = a + b > 0
+    return np.where(right, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a))
+
+
+def _normal_1d(grid: Grid, axis: int, mean: Any, variance: Any) -> Array:
+    deviation = np.sqrt(variance)
+    faces = grid.faces[axis]
+    images = [0.0]
+    if grid.periodic:
+        period = grid.upper[axis] - grid.lower[axis]
+        reach = int(np.ceil((abs(mean) + 9 * deviation) / period)) + 1
+        images = [k * period for k in range(-reach, reach + 1)]
+    total = np.zeros(grid.cells[axis])
+    for shift in images:
+        scaled = (faces - (mean + shift)) / deviation
+        total += _between(scaled[:-1], scaled[1:])
+    return total / grid.spacing[axis]
+
+
+def _correlated(grid: Grid, mean: Array, cov: Array) -> Array:
+    """2D normal with correlation: Gauss-Legendre in x, exact in y given x."""
+    if grid.periodic:
+        raise ValueError(
+            "cov must be diagonal on a torus, got a full matrix; use Density.from_function"
+        )
+    slope = cov[0, 1] / cov[0, 0]
+    conditional = np.sqrt(cov[1, 1] - slope * cov[0, 1])
+    deviation = np.sqrt(cov[0, 0])
+    h = grid.spacing[0]
+    scale = min(deviation, conditional / max(abs(slope), 1e-300))
+    pieces = max(1, int(np.ceil(2 * h / scale)))
+    x, w = np.polynomial.legendre.leggauss(10)
+    values = np.zeros(grid.shape)
+    for piece in range(pieces):
+        for node, weight in zip(x, w, strict=True):
+            offset = ((piece + 0.5 + 0.5 * node) / pieces - 0.5) * h
+            place = grid.axes[0] + offset - mean[0]
+            marginal = np.exp(-0.5 * (place / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
+            scaled = (grid.faces[1] - mean[1] - slope * place[:, None]) / conditional
+            inner = _between(scaled[:, :-1], scaled[:, 1:]) / grid.spacing[1]
+            values += 0.5 * weight / pieces * marginal[:, None] * inner
+    return values
+
+
+def _refuse_lost(grid: Grid, values: Array, lost: float) -> Array:
+    outside = 1.0 - float(values.sum() * grid.volume)
+    if outside > check.number("lost", lost, "it is a mass, such as 1e-6", least=0, most=1):
+        raise LostMassError(
+            f"grid [{grid.lower}, {grid.upper}] is too small for the mass: {outside:.2g} lies "
+            f"outside (allowed: {lost:g}); enlarge the grid, or pass lost= and use normalised()"
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Studies put answers side by side (compare) or beside the theory (validate)."""
