@@ -8,6 +8,7 @@ measure itself to the fixed subspace.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,3 +109,38 @@ def _risk(risk: Risk) -> Risk:
             "wrap the risk alone, then add penalty and entropy"
         )
     return risk
+
+
+VARIANTS = ("vanilla", "data-augmented", "feature-averaged")
+
+
+def with_variant(energy: Energy, variant: str, group: Group) -> Energy:
+    """Return the energy with each of its risks, of whatever variant, replaced by the given one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}; pick one")
+    wrap: dict[str, Callable[[Risk], Energy]] = {
+        "vanilla": lambda risk: risk,
+        "data-augmented": lambda risk: data_augmented(risk, group),
+        "feature-averaged": lambda risk: feature_averaged(risk, group),
+    }
+    return Sum(
+        tuple(
+            (factor, leaf if plain_risk(leaf) is None else wrap[variant](plain_risk(leaf)))
+            for factor, leaf in energy.terms
+        )
+    )
+
+
+def plain_risk(leaf: Energy) -> Risk | None:
+    """Return the vanilla risk inside a risk of any variant, None for other energies."""
+    if isinstance(leaf, DataAugmented):
+        return leaf.risk
+    if isinstance(leaf, Risk) and isinstance(leaf.unit, AveragedUnit):
+        return Risk(leaf.unit.unit, leaf.data, leaf.loss)
+    return leaf if isinstance(leaf, Risk) else None

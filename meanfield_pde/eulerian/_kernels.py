@@ -1,9 +1,10 @@
 """Compiled loops of the density solver; plain arrays in, ``out`` last.
 
-Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell on its lower side: ``forward``
-is the rate from that cell to its upper neighbour, ``backward`` the rate back. On a box the last face of each
-line has rate 0, on a torus it leads to the first cell; indices wrap in both cases. Sums of four terms are two
-commutative pairs, so that reflections and the exchange of axes give the same bits.
+Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell on its lower
+side: ``forward`` is the rate from that cell to its upper neighbour, ``backward`` the rate back.
+On a box the last face of each line has rate 0, on a torus it leads to the first cell; indices
+wrap in both cases. Sums of four terms are two commutative pairs, so that reflections and the
+exchange of axes give the same bits.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from meanfield_pde.measures.check import Array
+
 
 @njit(cache=True)
-def scharfetter_gummel_pair(difference, beta, scale):
+def scharfetter_gummel_pair(difference: float, beta: float, scale: float) -> tuple[float, float]:
     """Rates down and up one face with potential difference ``Phi_L - Phi_K``."""
     size = abs(difference)
     if beta == 0.0:
@@ -33,7 +36,15 @@ def scharfetter_gummel_pair(difference, beta, scale):
 
 
 @njit(cache=True)
-def scharfetter_gummel_rates(phi, beta, scale_x, scale_y, periodic, forward, backward):
+def scharfetter_gummel_rates(
+    phi: Array,
+    beta: float,
+    scale_x: float,
+    scale_y: float,
+    periodic: bool,
+    forward: Array,
+    backward: Array,
+) -> None:
     """Rates of all faces; forward and backward have shape (2, nx, ny), one layer an axis.
 
     scale = 1/h^2 for each axis: transmissibility over cell volume.
@@ -61,7 +72,7 @@ def scharfetter_gummel_rates(phi, beta, scale_x, scale_y, periodic, forward, bac
 
 
 @njit(cache=True)
-def largest_outflow(forward, backward):
+def largest_outflow(forward: Array, backward: Array) -> float:
     """Largest total rate at which a cell loses mass."""
     _, nx, ny = forward.shape
     largest = 0.0
@@ -77,7 +88,9 @@ def largest_outflow(forward, backward):
 
 
 @njit(cache=True)
-def flux_form(rho, source, forward, backward, dt, out):
+def flux_form(
+    rho: Array, source: Array, forward: Array, backward: Array, dt: float, out: Array
+) -> None:
     """``out = rho + dt A source``: every face's flux leaves one cell and enters another."""
     nx, ny = rho.shape
     for i in range(nx):
@@ -95,13 +108,16 @@ def flux_form(rho, source, forward, backward, dt, out):
 
 
 @njit(cache=True)
-def solve_line(rho, forward, backward, dt, periodic, out):
+def solve_line(
+    rho: Array, forward: Array, backward: Array, dt: float, periodic: bool, out: Array
+) -> None:
     """Solve ``(I - dt A) out = rho`` on a line or a ring without a single subtraction.
 
-    Elimination for diagonally dominant M-matrices in the manner of Grassmann, Taksar and Heyman (1985):
-    pivots are sums of what the column loses to cells not yet eliminated and of its excess (here 1 at the
-    start), so every entry of the result has a small relative error however large dt is: it is positive, and
-    its mass is that of rho. ``last_*`` couple the ring's last cell to the current one.
+    Elimination for diagonally dominant M-matrices in the manner of Grassmann, Taksar and Heyman
+    (1985): pivots are sums of what the column loses to cells not yet eliminated and of its
+    excess (here 1 at the start), so every entry of the result has a small relative error
+    however large dt is: it is positive, and its mass is that of rho. ``last_*`` couple the
+    ring's last cell to the current one.
     """
     n = rho.size
     up = np.empty(n)

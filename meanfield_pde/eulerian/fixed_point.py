@@ -12,7 +12,7 @@ from meanfield_pde.measures.check import Array
 
 @dataclass(frozen=True, eq=False)
 class FixedPoint:
-    """Result of an iteration: the point, the last change in the maximum norm, and iterations used."""
+    """Result: the point, the last change (maximum norm), iterations, and whether it settled."""
 
     point: Array
     residual: float

@@ -5,12 +5,14 @@ The Scharfetter-Gummel flux through the face between cells K and L is
 .. math:: F_{KL} = t_{KL}\,\beta\,[B(q) \rho_K - B(-q) \rho_L], \quad q = (\Phi_L - \Phi_K)/\beta,
    \quad B(q) = q / (e^q - 1),
 
-the exact flux of the one-dimensional problem with constant flux and a potential linear between the centres. It is
-evaluated as ``t [D (rho_K - rho_L) + max(-dPhi, 0) rho_K - max(dPhi, 0) rho_L]`` with ``D = beta B(|q|)``: the same
-for all beta >= 0 (upwind at beta = 0), free of overflow, and even in q to the last bit. F vanishes exactly when
-rho is proportional to exp(-Phi / beta) on the two cells, so the discrete stationary states are Gibbs states, and
-``sign F = sign(xi_K - xi_L)`` with ``xi = beta log rho + Phi`` makes the free energy fall. Analysis: Schlichting and
-Seis (IMA J. Numer. Anal. 2022); the limit beta -> 0: Hraivoronska, Schlichting and Tse (2024).
+the exact flux of the one-dimensional problem with constant flux and a potential linear between
+the centres. It is evaluated as ``t [D (rho_K - rho_L) + max(-dPhi, 0) rho_K - max(dPhi, 0)
+rho_L]`` with ``D = beta B(|q|)``: the same for all beta >= 0 (upwind at beta = 0), free of
+overflow, and even in q to the last bit. F vanishes exactly when rho is proportional to exp(-Phi
+/ beta) on the two cells, so the discrete stationary states are Gibbs states, and ``sign F =
+sign(xi_K - xi_L)`` with ``xi = beta log rho + Phi`` makes the free energy fall. Analysis:
+Schlichting and Seis (IMA J. Numer. Anal. 2022); the limit beta -> 0: Hraivoronska, Schlichting
+and Tse (2024).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from meanfield_pde.measures.grid import Grid
 class Generator:
     """A Markov generator on the cells: rates down (forward) and up (backward) each face.
 
-    ``forward[a]`` and ``backward[a]`` have shape (nx, ny) for axis a (ny = 1 in 1D); see `_kernels`.
+    ``forward[a]`` and ``backward[a]`` have shape (nx, ny) for axis a (ny = 1 in 1D); see
+    `_kernels`.
     """
 
     grid: Grid
@@ -39,11 +42,14 @@ class Generator:
 
     @property
     def outflow(self) -> float:
-        """Largest rate at which a cell loses mass; an explicit step up to its inverse is positive."""
+        """Largest rate at which a cell loses mass.
+
+        An explicit step up to its inverse keeps the density nonnegative.
+        """
         return float(_kernels.largest_outflow(self.forward, self.backward))
 
     def advance(self, rho: Array, source: Array, dt: float) -> Array:
-        """``rho + dt A source`` in flux form: conservative to the last bit of each face."""
+        """``rho + dt A source`` in flux form: what leaves one cell enters another."""
         out = np.empty(self.forward.shape[1:])
         shape = out.shape
         _kernels.flux_form(
@@ -52,7 +58,7 @@ class Generator:
         return out.reshape(self.grid.shape)
 
     def matrix(self) -> csc_array:
-        """A as a sparse matrix (cells, cells); its columns sum to 0."""
+        """Return A as a sparse matrix (cells, cells); its columns sum to 0."""
         nx, ny = self.forward.shape[1:]
         index = np.arange(nx * ny).reshape(nx, ny)
         here = np.concatenate([index.ravel(), index.ravel()])
@@ -99,7 +105,13 @@ class ScharfetterGummel(Flux):
         scale = [1.0 / (h * h) for h in grid.spacing] + [0.0]
         phi = np.ascontiguousarray(potential).reshape(shape)
         _kernels.scharfetter_gummel_rates(
-            phi, beta, scale[0], scale[1] if grid.dim == 2 else 0.0, grid.periodic, forward, backward
+            phi,
+            beta,
+            scale[0],
+            scale[1] if grid.dim == 2 else 0.0,
+            grid.periodic,
+            forward,
+            backward,
         )
         return Generator(grid, forward, backward)
 

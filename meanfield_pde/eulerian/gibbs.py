@@ -1,8 +1,9 @@
 r"""Stationary laws: :math:`\mu \propto \exp(-\Phi_\mu / \beta)`, found without stepping in time.
 
-For networks the law depends on the measure through its outputs m at the data alone. Newton's method solves
-``int sigma dmu_m - m = 0`` with the Jacobian ``-I - (1/beta) Cov(sigma, sigma) diag(w l'')``, which is never
-singular for a convex loss, and backtracking. For interactions the potential is iterated to a fixed point.
+For networks the law depends on the measure through its outputs m at the data alone. Newton's
+method solves ``int sigma dmu_m - m = 0`` with the Jacobian ``-I - (1/beta) Cov(sigma, sigma)
+diag(w l'')``, which is never singular for a convex loss, and backtracking. For interactions the
+potential is iterated to a fixed point.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def gibbs(
 ) -> Density:
     """Stationary density of the gradient flow of an energy with diffusion, on a grid.
 
-    It is the exact stationary state of the discrete flow as well. Where there are several (below a
-    phase transition), it is the one that the iteration reaches from ``start``.
+    It is the exact stationary state of the discrete flow as well. Where there are several
+    (below a phase transition), it is the one that the iteration reaches from ``start``.
 
     Parameters
     ----------
@@ -41,7 +42,8 @@ def gibbs(
     start : Density, optional
         Where to start; the Gibbs law of the external potential where it is left out.
     tolerance : float
-        Largest change of the network's outputs (Newton) or of the potential (fixed point, relative).
+        Largest change of the network's outputs (Newton) or of the potential (fixed point,
+        relative).
 
     Returns
     -------
@@ -156,7 +158,7 @@ def _newton(
     if np.abs(defect).max() <= 10 * tolerance:
         return rho
     raise GibbsError(
-        f"Newton's method stopped at a residual of {np.abs(defect).max():.1e} (wanted {tolerance:g});"
+        f"Newton's method stopped at a residual of {np.abs(defect).max():.1e} (not {tolerance:g});"
         " start from the law at a larger beta (start=), or refine the grid"
     )
 
@@ -176,7 +178,7 @@ def _iterate(
     )
     if not found.converged:
         raise GibbsError(
-            f"the fixed-point iteration stopped at a change of {found.residual:.1e} of the potential;"
+            f"the fixed-point iteration stopped at a change {found.residual:.1e} of the potential;"
             " give a start= nearer to the stationary law, or follow the flow with mf.solve"
         )
     return _gibbs_values(grid, fixed + found.point, beta)

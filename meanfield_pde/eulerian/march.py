@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from meanfield_pde.eulerian.stepper import Equation, State, Step, StepFailedError, Stepper
+from meanfield_pde.eulerian.stepper import Equation, Step, StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.check import Array
 
@@ -25,8 +25,8 @@ class StuckError(Exception):
 class March:
     """A density on its way, in the flow's own clock.
 
-    A step is rejected, and repeated with a smaller dt, when its error is too large, the stepper refuses
-    it, a cell turns negative, or the free energy rises beyond rounding.
+    A step is rejected, and repeated with a smaller dt, when its error is too large, the stepper
+    refuses it, a cell turns negative, or the free energy rises beyond rounding.
 
     Parameters
     ----------
@@ -54,6 +54,7 @@ class March:
     shortest: float = np.inf
     longest: float = 0.0
     mass_drift: float = 0.0
+    energy_rise: float = 0.0
     smallest: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +127,8 @@ class March:
         return energy
 
     def _accept(self, step: Step, dt: float, ratio: float, energy: float) -> None:
+        rise = (energy - self._energy) / max(1.0, abs(self._energy))
+        self.energy_rise = max(self.energy_rise, rise)
         self._state, self._energy, self.rho = step.state, energy, step.state.rho
         self.steps += 1
         self.shortest, self.longest = min(self.shortest, dt), max(self.longest, dt)

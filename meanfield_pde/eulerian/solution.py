@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Statistics:
     """How a solve went.
 
-    ``mass_drift`` (largest relative change of the mass) and ``smallest`` (smallest density) are over all
-    accepted steps, not only over the saved times; ``dt`` holds the smallest and largest step in the
-    flow's own clock.
+    ``mass_drift`` (largest relative change of the mass since the start), ``energy_rise``
+    (largest rise of the free energy in a step, relative to max(1, |F|), 0 if it never rose) and
+    ``smallest`` (smallest density) are over all accepted steps, not only over the saved times;
+    ``dt`` holds the smallest and largest step in the flow's own clock.
     """
 
     flux: str
@@ -31,6 +32,7 @@ class Statistics:
     rejected: int
     dt: tuple[float, float]
     mass_drift: float
+    energy_rise: float
     smallest: float
 
 
@@ -44,8 +46,8 @@ class Solution:
     times : array (n,)
     densities : tuple of Density
     energy, mass, dissipation : array (n,)
-        Free energy, mass, and the rate at which the scheme dissipates free energy, per unit of the
-        flow's own clock.
+        Free energy, mass, and the rate at which the scheme dissipates free energy, per unit of
+        the flow's own clock.
     statistics : Statistics
     result : str
         What happened, in a sentence.
@@ -108,6 +110,7 @@ class Solution:
             "smallest_dt": statistics.dt[0],
             "largest_dt": statistics.dt[1],
             "mass_drift": statistics.mass_drift,
+            "energy_rise": statistics.energy_rise,
             "smallest_density": statistics.smallest,
             **self.attributes,
         }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from meanfield_pde.eulerian.flux import FLUXES, Flux
-from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.march import March, StuckError
+from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, Stepper
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
@@ -21,7 +21,9 @@ from meanfield_pde.measures.density import Density
 logger = logging.getLogger(__name__)
 
 EXPLICIT_STEPS = {1: 50_000, 2: 10_000}
-"""Explicit steps, by dimension, that cost about as much as the implicit steps of the same accuracy."""
+"""Explicit steps, by dimension, that cost about as much as the implicit steps of the same
+accuracy."""
+
 
 class SolveError(RuntimeError):
     """The density solver could not reach the end time; ``solution`` holds what it has."""
@@ -52,11 +54,11 @@ def solve(
     flux : str or Flux
         ``sg`` (Scharfetter-Gummel); ``auto`` is that.
     stepper : str or Stepper
-        ``heun`` (explicit, order 2), ``b1`` (implicit, order 1, dissipating for every dt), or ``auto``:
-        explicit unless its positivity bound asks for very many steps.
+        ``heun`` (explicit, order 2), ``b1`` (implicit, order 1, dissipating for every dt), or
+        ``auto``: explicit unless its positivity bound asks for very many steps.
     tolerance : float
-        Largest L1 error of a step: for ``heun`` of the Euler step inside it (its own error is of the
-        next order); for ``b1``, which has no better step inside, a tenth of this.
+        Largest L1 error of a step: for ``heun`` of the Euler step inside it (its own error is
+        of the next order); for ``b1``, which has no better step inside, a tenth of this.
     dt : float, optional
         Fixed step in the flow's own clock, with no error control. A step that cannot be stable is
         an error for ``heun`` and split in two for ``b1``.
@@ -118,9 +120,9 @@ def solve(
 T = TypeVar("T")
 
 
-def _pick(name: str, given: Any, known: dict[str, T], kind: type, automatic: T) -> T:
+def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
     if isinstance(given, kind):
-        return given  # type: ignore[no-any-return]
+        return cast(T, given)
     if given == "auto":
         return automatic
     if not isinstance(given, str) or given not in known:
@@ -150,7 +152,7 @@ def _choose_stepper(
         reason = "as asked"
     if dt is not None and dt > chosen.limit(equation, chosen.begin(equation, rho)):
         raise ValueError(
-            f"dt must be at most {bound:.3g} for the explicit stepper to stay positive, got {dt:g}; "
+            f"dt must be at most {bound:.3g} for explicit steps to stay positive, got {dt:g}; "
             "leave dt out, or use stepper='b1'"
         )
     return chosen, reason
@@ -184,8 +186,8 @@ def _collect(
         result = f"reached the last time to save, t = {times[-1]:g}, in {steps}; {reason}"
     if failure:
         result = (
-            f"stopped at clock time {march.clock:.6g} of {march.span:.6g} after {steps}: no step was "
-            f"small enough, the last because {failure}; refine the grid, or check that the energy "
+            f"stopped at clock time {march.clock:.6g} of {march.span:.6g} after {steps}: no step "
+            f"was small enough, the last because {failure}; refine the grid, or check that the energy "
             "is bounded below and its potential smooth on the grid"
         )
     statistics = Statistics(
@@ -196,6 +198,7 @@ def _collect(
         march.rejected,
         (march.shortest if march.steps else 0.0, march.longest),
         march.mass_drift,
+        march.energy_rise,
         march.smallest,
     )
     return Solution(

@@ -1,12 +1,12 @@
 r"""Steppers: the equation in time. State in, state out.
 
-``heun``: the explicit strong-stability-preserving Runge-Kutta method of order 2, positive under the bound
-``dt <= 1 / (largest outflow)``, which is checked again at the second stage.
+``heun``: the explicit strong-stability-preserving Runge-Kutta method of order 2, positive under
+the bound ``dt <= 1 / (largest outflow)``, which is checked again at the second stage.
 
-``b1``: the implicit Euler method with averaged potential,
-:math:`(I - dt A(\bar\Phi)) \rho' = \rho` with :math:`\bar\Phi` the energy's secant between rho and rho'. Positive and
-dissipating for every dt (Schlichting and Seis 2022). The iteration runs on the potential: every iterate gives
-a positive density of the right mass.
+``b1``: the implicit Euler method with averaged potential, :math:`(I - dt A(\bar\Phi)) \rho' =
+\rho` with :math:`\bar\Phi` the energy's secant between rho and rho'. Positive and dissipating
+for every dt (Schlichting and Seis 2022). The iteration runs on the potential: every iterate
+gives a positive density of the right mass.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Equation:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Density with the generator of its own potential (None where a stepper has no use for it)."""
+    """Density, with the generator of its own potential where a stepper keeps it."""
 
     rho: Array
     generator: Generator | None = None
@@ -183,8 +183,9 @@ STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1()}
 def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
     """Solve ``(I - dt A) rho' = rho``.
 
-    In 1D by elimination without subtractions, positive and of the same mass by construction. In 2D by
-    sparse elimination, followed by one evaluation in flux form, which restores the mass to rounding.
+    In 1D by elimination without subtractions, positive and of the same mass by construction. In
+    2D by sparse elimination, followed by one evaluation in flux form, which restores the mass
+    to rounding.
 
     Raises
     ------

@@ -14,8 +14,8 @@ GROWTH = (0.2, 2.0)
 class Controller:
     """Choose the next dt from the errors of the last two steps (Gustafsson's PI controller).
 
-    ``factor = 0.9 (tol/e)^{0.7/(p+1)} (e_prev/tol)^{0.4/(p+1)}``, kept in [0.2, 2], with p the order of the
-    method whose error e is.
+    ``factor = 0.9 (tol/e)^{0.7/(p+1)} (e_prev/tol)^{0.4/(p+1)}``, kept in [0.2, 2], with p the
+    order of the method whose error e is.
     """
 
     order: int

@@ -5,12 +5,24 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from meanfield_pde.measures.check import Array
+
 FREE, REFLECT, WRAP = 0, 1, 2
 
 
 @njit(cache=True)
-def move(points, velocity, noise, time, amplitude, lower, upper, boundary, out):
-    """``out = points + time velocity + amplitude noise``, folded at walls or wrapped on a torus."""
+def move(
+    points: Array,
+    velocity: Array,
+    noise: Array,
+    time: float,
+    amplitude: float,
+    lower: Array,
+    upper: Array,
+    boundary: int,
+    out: Array,
+) -> None:
+    """``out = points + time velocity + amplitude noise``, folded at walls, wrapped on a torus."""
     n, dim = points.shape
     for i in range(n):
         for a in range(dim):

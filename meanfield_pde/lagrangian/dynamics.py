@@ -3,10 +3,10 @@ r"""Dynamics of particles: how a cloud moves in one step.
 ``Langevin``: the Euler-Maruyama step of the interacting system with the population drift,
 :math:`z_i \leftarrow z_i - s\,dt\,\nabla\Phi_{\mu_N}(z_i) + \sqrt{2 \beta s\,dt}\,\xi_i`.
 
-``SGD``: the step of training, with the gradient of the loss on a mini-batch, step sizes eps s(k eps), penalty and
-noise: :math:`z_i \leftarrow z_i - s_k (\hat g_i + \tau \nabla r(z_i)) + \sqrt{2 \beta s_k}\,\xi_i` (Maass and Fontbona,
-arXiv 2405.19995, with s_k = eps s(k eps); the gradient is N times that in z_i of the batch's loss). Its time is
-k eps, the time of the flow.
+``SGD``: the step of training, with the gradient of the loss on a mini-batch, step sizes eps s(k
+eps), penalty and noise: :math:`z_i \leftarrow z_i - s_k (\hat g_i + \tau \nabla r(z_i)) +
+\sqrt{2 \beta s_k}\,\xi_i` (Maass and Fontbona, arXiv 2405.19995, with s_k = eps s(k eps); the
+gradient is N times that in z_i of the batch's loss). Its time is k eps, the time of the flow.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class SGD(Dynamics):
     batch : int
         Samples a step, drawn with replacement by the weights of the data.
     augmentation : str
-        For a data-augmented risk: ``orbit`` (each sample with its whole orbit) or ``sampled`` (one random
-        group element a sample).
+        For a data-augmented risk: ``orbit`` (each sample with its whole orbit) or ``sampled``
+        (one random group element a sample).
     """
 
     dt: float = 0.01

@@ -107,8 +107,8 @@ def simulate(
 ) -> Run:
     """Run interacting particles of a gradient flow.
 
-    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of an initial
-    law without a grid move in all of space.
+    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of
+    an initial law without a grid move in all of space.
 
     Parameters
     ----------
@@ -165,7 +165,9 @@ def simulate(
     saved = []
     with progress_bar("particles", problem.t1, progress) as report:
         for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
-            clouds = _advance(problem, chosen, clouds, generators, (float(before), float(t)), report)
+            clouds = _advance(
+                problem, chosen, clouds, generators, (float(before), float(t)), report
+            )
             saved.append(np.stack(clouds))
     result = f"{seeds} x {particles} particles reached t = {times[-1]:g} by {chosen.name}"
     logger.info(result)

@@ -2,7 +2,7 @@
 
 On a line and on a circle the transport is exact for the piecewise constant measure that a density
 is. Elsewhere densities become atoms, and `Distance.floor` bounds what that changes. Masses are
-divided out, except by `l1`: the laws mu/|mu| and nu/|nu| are compared.
+divided out, except by `l1`. Arguments that do not fit, or cannot be compared, raise ValueError.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -22,14 +22,11 @@ from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Coordinates, Grid
 
-LOST = 1e-6
-"""Share of a density's mass that may be dropped, smallest cells first, before it becomes atoms."""
-PAIRS = 50_000_000  # of atoms in an exact transport: 0.4 GB a matrix, three matrices
+LOST = 1e-6  # share of a density's mass that may be dropped before it becomes atoms
+PAIRS = 50_000_000  # of atoms in an exact transport: 0.4 GB a matrix, of which it takes several
 ITERATIONS = 100_000_000
-SNAP = 16 * float(np.finfo(float).eps)
-ROUNDOFF = 1e-13
-CHUNK = 1_000_000
-MODES = 4_000_000
+SNAP = 16 * float(np.finfo(float).eps)  # breaks of quantiles that close are one
+CHUNK, MODES = 1_000_000, 4_000_000
 REACH = 9.0  # exp(-REACH^2 / 2) is below roundoff
 
 Corners = tuple[Coordinates, Coordinates]
@@ -58,10 +55,7 @@ class Distance(float):
 
 @dataclass(frozen=True, eq=False)
 class Atoms(Cloud):
-    """A cloud that stands for a density on ``grid``, as `coarsen` makes it.
-
-    ``floor`` bounds its W2 distance to the density, dropped cells (a share ``lost``) apart.
-    """
+    """A cloud for a density on ``grid``: within ``floor`` in W2, dropped cells (``lost``) apart."""
 
     floor: float = 0.0
     lost: float = 0.0
@@ -92,8 +86,7 @@ def w2(mu: Measure, nu: Measure, *, lost: float = LOST, period: Corners | None =
     Parameters
     ----------
     mu, nu : Density or Cloud
-        Of one dimension and, to 1e-6, one mass; in one space, with few enough atoms (see `coarsen`):
-        else, and if the simplex fails, ValueError.
+        Of one dimension, one mass to 1e-6, and one space; with few enough atoms, see `coarsen`.
     lost : float
         Share of each density's mass that may be dropped, smallest cells first, in dimension >= 2.
     period : pair, optional
@@ -112,11 +105,10 @@ def coarsen(density: Density, atoms: int, *, lost: float = LOST) -> Atoms:
 
     The smallest cells go first, up to a share ``lost``, and the rest takes over their mass. Blocks
     of 2, 4, 8, ... cells a side then become one atom at their centre of mass, until there are few
-    enough. Floor: root of the second moment within the blocks, h^2/12 a cell included. ValueError
-    without mass or atoms, or for ``lost`` outside [0, 0.5].
+    enough. Floor: root of the second moment within the blocks, h^2/12 a cell included.
     """
     if not isinstance(density, Density) or density.mass <= 0:
-        raise ValueError(f"density must be a Density with mass, got {density!r}; give it some")
+        raise ValueError(f"density must be a Density with mass, got a {type(density).__name__}")
     atoms = check.count("atoms", atoms, "ask for at least one atom")
     lost = check.number("lost", lost, "it is a share of mass, such as 1e-6", least=0, most=0.5)
     masses, grid = density.masses / density.mass, density.grid
@@ -133,8 +125,7 @@ def coarsen(density: Density, atoms: int, *, lost: float = LOST) -> Atoms:
         block = np.unique(blocks, return_inverse=True)[1]
         weights = np.bincount(block, share).astype(np.float64)
         centres = np.stack([np.bincount(block, share * x) / weights for x in points.T], axis=-1)
-        within = share @ ((points - centres[block]) ** 2).sum(-1)
-        floor = float(np.sqrt(within + grid.floor**2))
+        floor = float(np.sqrt(share @ ((points - centres[block]) ** 2).sum(-1) + grid.floor**2))
     return Atoms(centres, weights * density.mass, floor, gone, grid)
 
 
@@ -145,8 +136,7 @@ def sliced_w2(
 
     In the plane the angles are ``pi k / directions`` and sqrt(2) times the result is at most W2,
     with equality for a translation; above they are random and ``seed`` is required; on a line this
-    is `w2`. Densities become atoms at their cell centres, none dropped. ValueError as for `w2`, on
-    a torus (which has no projections), and without a seed where one is needed.
+    is `w2`. Densities become atoms at their cell centres, none dropped. Not for a torus.
     """
     directions = check.count("directions", directions, "64 is a good number")
     _, dim = _space(mu, nu, flat=True)
@@ -175,13 +165,12 @@ def mmd(
     In 1D and 2D the sum over pairs is done in O(n) as a sum of squares of Fourier modes, equal to
     it to roundoff and free of cancellation. On a torus that is the kernel summed over its periodic
     images: the Gaussian of the geodesic distance is not positive definite. Above 2D pairs are added
-    in chunks, in O(n^2); there the square cancels and is clipped at 0 from no lower than -1e-13,
-    and a distance below 1e-7 means 0. Nothing is ever subsampled.
+    in chunks, in O(n^2): there the square cancels, is clipped at 0 from no lower than -1e-13, and a
+    distance below 1e-7 means 0. Nothing is ever subsampled.
 
     Densities count at their cell centres; the floor is that of W2 over s. ``bandwidth`` is s, by
     default the root of the trace of the mean of the two covariances; on a torus of length T those
-    are ``2 (1 - |E exp(2 pi i x / T)|) (T / 2 pi)^2``, whatever its origin. The rest, and the
-    errors, are as in `w2`; ValueError also for a bandwidth not positive or far too small.
+    are ``2 (1 - |E exp(2 pi i x / T)|) (T / 2 pi)^2``, whatever its origin. The rest is as in `w2`.
     """
     torus, dim = _space(mu, nu, period)
     a, b = _atoms(mu, 0.0), _atoms(nu, 0.0)
@@ -197,9 +186,8 @@ def mmd(
 def rmd(mu: Measure, nu: Measure, *, lost: float = LOST) -> Distance:
     """Relative measure distance ``sqrt(W2^2 / (M2(mu) + M2(nu)))`` with ``M2 = 2 E|Z|^2``.
 
-    Maass & Fontbona, arXiv 2405.19995. It lies in [0, 1]; its square is 1/2 to roundoff if one of
-    the two is a mass at 0, and 0 if both are. ValueError as for `w2`, and on a torus, where |Z| has
-    no meaning.
+    Maass & Fontbona, arXiv 2405.19995; at most 1. Squared it is 1/2 to roundoff if one of the two
+    is a mass at 0, and 0 if both are. Not for a torus, where |Z| has no meaning.
     """
     _, dim = _space(mu, nu, flat=True)
     origin = Cloud(np.zeros((1, dim)), np.array([mu.mass]))
@@ -211,17 +199,14 @@ def rmd(mu: Measure, nu: Measure, *, lost: float = LOST) -> Distance:
 def model(mu: Measure, nu: Measure, network: Any) -> Distance:
     """``sqrt(sum_i w_i |Phi_mu(x_i) - Phi_nu(x_i)|^2)`` over the data of a network.
 
-    ``network`` has ``predict(mu)`` of shape (n_data, outputs) or (n_data,), and ``data.weights``;
-    ValueError if these do not fit or are not finite.
+    ``network`` has ``predict(mu)`` of shape (n_data, outputs) or (n_data,), and ``data.weights``.
     """
     weights = check.array("data.weights", network.data.weights, "give one weight a datum")
     first = check.array("predict(mu)", network.predict(mu), "check the unit at these parameters")
     second = check.array("predict(nu)", network.predict(nu), "check the unit at these parameters")
     if first.shape != second.shape or first.shape[:1] != weights.shape:
-        raise ValueError(
-            f"predict must give one row a weight, got shapes {first.shape}, {second.shape} and "
-            f"{weights.shape}; predict at all the data"
-        )
+        shapes = f"{first.shape}, {second.shape}, weights {weights.shape}"
+        raise ValueError(f"predict must give one row a weight, got {shapes}; predict at all data")
     return Distance(np.sqrt(weights @ ((first - second) ** 2).reshape(len(weights), -1).sum(-1)))
 
 
@@ -231,7 +216,8 @@ def _space(
     """Check that the two can be compared; their torus as a grid of one cell, or None, and dim."""
     for name, one in (("mu", mu), ("nu", nu)):
         if not isinstance(one, Density | Cloud) or one.mass <= 0:
-            raise ValueError(f"{name} must be a Density or Cloud with mass, got {one!r}; use Cloud")
+            kind = type(one).__name__
+            raise ValueError(f"{name} must be a Density or Cloud with mass, got {kind}; use Cloud")
     dim, other = (one.grid.dim if isinstance(one, Density) else one.dim for one in (mu, nu))
     if dim != other:
         raise ValueError(f"mu and nu must share a dimension, got {dim}, {other}; project one")
@@ -241,8 +227,8 @@ def _space(
     grids += [Grid.torus(*period, cells=[1] * dim)] if period is not None else []
     tori = {(grid.lower, grid.upper) if grid.periodic else None for grid in grids} or {None}
     if len(tori) > 1 or flat and tori != {None}:
-        wanted = "flat space" if flat else "flat space or on one torus"
-        raise ValueError(f"mu and nu must be in {wanted}, got {tori} (None: flat); see w2, period")
+        wanted = "" if flat else " or on one torus"
+        raise ValueError(f"mu and nu must be in flat space{wanted}, got {tori}; see period of w2")
     torus = tori.pop()
     return Grid.torus(*torus, cells=[1] * dim) if torus else None, dim
 
@@ -255,23 +241,21 @@ def _atoms(measure: Measure, lost: float) -> Atoms:
     return Atoms(measure.points[measure.weights > 0], measure.weights[measure.weights > 0])
 
 
-def _transport(
-    order: int, mu: Measure, nu: Measure, lost: float, period: Corners | None
-) -> Distance:
+def _transport(p: int, mu: Measure, nu: Measure, lost: float, period: Corners | None) -> Distance:
     lost = check.number("lost", lost, "it is a share of mass, such as 1e-6", least=0, most=0.5)
     torus, dim = _space(mu, nu, period)
     atoms = [one for one in (mu, nu) if isinstance(one, Atoms)]
     if dim == 1:
         f, g = _quantile(mu, torus), _quantile(nu, torus)
-        cost = _circle(order, f, g, torus) if torus else _cost(order, _align(f, g))
+        cost = _circle(p, f, g, torus) if torus else _cost(p, _align(f, g))
     else:
         atoms = [_atoms(mu, lost), _atoms(nu, lost)]
-        cost = _simplex(order, atoms[0], atoms[1], torus)
+        cost = _simplex(p, atoms[0], atoms[1], torus)
     floor, gone = sum(one.floor for one in atoms), sum(one.lost for one in atoms)
-    return Distance(cost if order == 1 else np.sqrt(cost), floor, gone)
+    return Distance(cost if p == 1 else np.sqrt(cost), floor, gone)
 
 
-def _simplex(order: int, mu: Atoms, nu: Atoms, torus: Grid | None) -> float:
+def _simplex(p: int, mu: Atoms, nu: Atoms, torus: Grid | None) -> float:
     import ot
 
     if mu.size * nu.size > PAIRS:
@@ -279,21 +263,18 @@ def _simplex(order: int, mu: Atoms, nu: Atoms, torus: Grid | None) -> float:
             f"mu and nu must have at most {PAIRS} pairs of atoms, got {mu.size} x {nu.size}; use "
             f"coarsen(density, {int(PAIRS**0.5)}) or sliced_w2"
         )
-    if torus:
-        ground = np.stack([np.linalg.norm(torus.wrap(x - nu.points), axis=-1) for x in mu.points])
-    else:
-        ground = cdist(mu.points, nu.points)
+    gaps = (torus.wrap(x - nu.points) if torus else x - nu.points for x in mu.points)
+    ground = np.stack([np.linalg.norm(gap, axis=-1) ** p for gap in gaps])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a failure is an error below
         a, b = mu.weights / mu.mass, nu.weights / nu.mass
-        cost, log = ot.emd2(a, b, ground**order, numItermax=ITERATIONS, log=True)
+        cost, log = ot.emd2(a, b, ground, numItermax=ITERATIONS, log=True)
     if log["warning"] is not None:
         raise ValueError(f"the simplex must converge, got: {log['warning']}; use coarsen")
     return max(float(cost), 0.0)
 
 
-@dataclass(frozen=True)
-class _Quantile:
+class _Quantile(NamedTuple):
     """Linear in u from ``low`` to ``high`` between two ``breaks``, where it may jump."""
 
     breaks: Array
@@ -310,8 +291,8 @@ class _Quantile:
 
 def _quantile(measure: Measure, torus: Grid | None = None) -> _Quantile:
     if isinstance(measure, Density):
-        low, high = measure.grid.faces[0][:-1], measure.grid.faces[0][1:]
-        weights = measure.masses
+        faces, weights = measure.grid.faces[0], measure.masses
+        low, high = faces[:-1], faces[1:]
     else:
         points = measure.points[:, 0]
         if torus:
@@ -321,16 +302,15 @@ def _quantile(measure: Measure, torus: Grid | None = None) -> _Quantile:
         weights = measure.weights[order]
     # Extended precision: a million rounded additions would leave slivers between equal breaks.
     total = np.cumsum(weights, dtype=np.longdouble)
-    breaks = np.concatenate([[0.0], (total / total[-1]).astype(np.float64)])
-    solid = np.diff(breaks) > 0
-    return _Quantile(breaks[np.concatenate([[True], solid])], low[solid], high[solid])
+    # Cells without mass stay as pieces of no width, which `ends` never meets.
+    return _Quantile(np.append(0.0, (total / total[-1]).astype(np.float64)), low, high)
 
 
 def _align(f: _Quantile, g: _Quantile) -> tuple[Array, ...]:
     """Widths of the common intervals of [0, 1], and f and g at both ends of each.
 
-    Breaks of g within SNAP of one of f become that one: it changes the cost by no more than
-    roundoff does, and makes equal laws (of atoms, on a circle) equal, not root of roundoff apart.
+    Breaks of g within SNAP of one of f become that one: no more than roundoff changes in the cost,
+    and equal laws of atoms are equal, not root of roundoff apart.
     """
     right = np.clip(np.searchsorted(f.breaks, g.breaks), 1, len(f.breaks) - 1)
     below, above = f.breaks[right - 1], f.breaks[right]
@@ -340,18 +320,18 @@ def _align(f: _Quantile, g: _Quantile) -> tuple[Array, ...]:
     return np.diff(u), *f.ends(u), *_Quantile(breaks, g.low, g.high).ends(u)
 
 
-def _cost(order: int, aligned: tuple[Array, ...]) -> float:
-    """Integral of |f - g|^order, exact on each interval."""
+def _cost(p: int, aligned: tuple[Array, ...]) -> float:
+    """Integral of |f - g|^p, exact on each interval."""
     width, f0, f1, g0, g1 = aligned
     left, right = f0 - g0, f1 - g1
-    if order == 2:
+    if p == 2:
         return float(width @ ((left + right) ** 2 + left**2 + right**2)) / 6
     size = np.abs(left) + np.abs(right)
     crossed = (left**2 + right**2) / np.where(size > 0, size, 1.0)
     return float(width @ np.where(left * right >= 0, size, crossed)) / 2
 
 
-def _circle(order: int, f: _Quantile, g: _Quantile, torus: Grid) -> float:
+def _circle(p: int, f: _Quantile, g: _Quantile, torus: Grid) -> float:
     """Least cost over the rotations of g: convex, and beyond one turn its slope has a sign."""
     (length,) = torus.spacing
 
@@ -363,27 +343,22 @@ def _circle(order: int, f: _Quantile, g: _Quantile, torus: Grid) -> float:
         return _align(f, _Quantile(breaks, np.tile(g.low, 2) + shifts, np.tile(g.high, 2) + shifts))
 
     def slope(alpha: float) -> float:
-        left, right = _slopes(order, rotated(alpha), length)
-        return 0.0 if left <= 0 <= right else right if right < 0 else left
+        # As g moves to larger u, its rise counts, and its jumps: from below or from above.
+        _, f0, f1, g0, g1 = rotated(alpha)
+        left, right = f0 - g0, f1 - g1
+        mean = left + right
+        if p == 1:
+            size = np.abs(left) + np.abs(right)
+            mean = np.where(left * right >= 0, np.sign(mean), mean / np.where(size > 0, size, 1.0))
+        f_before = np.concatenate([[f1[-1] - length], f1[:-1]])
+        g_before = np.concatenate([[g1[-1] - length], g1[:-1]])
+        rise = float((g1 - g0) @ mean)
+        back = rise + float((np.abs(f_before - g_before) ** p - np.abs(f_before - g0) ** p).sum())
+        onward = rise + float((np.abs(f0 - g_before) ** p - np.abs(f0 - g0) ** p).sum())
+        return 0.0 if back <= 0 <= onward else min(onward, 0.0) or back
 
     alpha = brentq(slope, -1.5, 1.5, xtol=1e-16, rtol=SNAP / 4, maxiter=1000)
-    return _cost(order, rotated(float(alpha)))
-
-
-def _slopes(order: int, aligned: tuple[Array, ...], length: float) -> tuple[float, float]:
-    """One-sided derivatives of the cost as g moves to larger u: by its rise, and by its jumps."""
-    _, f0, f1, g0, g1 = aligned
-    left, right = f0 - g0, f1 - g1
-    mean = left + right
-    if order == 1:
-        size = np.abs(left) + np.abs(right)
-        mean = np.where(left * right >= 0, np.sign(mean), mean / np.where(size > 0, size, 1.0))
-    f_before = np.concatenate([[f1[-1] - length], f1[:-1]])
-    g_before = np.concatenate([[g1[-1] - length], g1[:-1]])
-    smooth = float((g1 - g0) @ mean)
-    back = np.abs(f_before - g_before) ** order - np.abs(f_before - g0) ** order
-    onward = np.abs(f0 - g_before) ** order - np.abs(f0 - g0) ** order
-    return smooth + float(back.sum()), smooth + float(onward.sum())
+    return _cost(p, rotated(float(alpha)))
 
 
 def _variance(atoms: Atoms, torus: Grid | None) -> float:
@@ -392,14 +367,11 @@ def _variance(atoms: Atoms, torus: Grid | None) -> float:
         return float(np.trace(atoms.cov()))
     unit = np.array(torus.spacing) / (2 * np.pi)
     mean = atoms.weights @ np.exp(1j * atoms.points / unit) / atoms.mass
-    return float(2 * (1 - np.abs(mean)) @ unit**2)
+    return float(2 * np.maximum(1 - np.abs(mean), 0) @ unit**2)
 
 
 def _by_modes(points: Array, charges: Array, s: float, torus: Grid | None) -> float:
-    """``sum_ij c_i c_j k(x_i - x_j)`` by Poisson summation, a sum of squares.
-
-    Flat space is taken as a torus so large that no image is felt.
-    """
+    """``sum_ij c_i c_j k(x_i - x_j)`` by Poisson summation; flat space is a torus large enough."""
     points = points - 0.5 * (points.min(axis=0) + points.max(axis=0))
     lengths = np.array(torus.spacing) if torus else np.ptp(points, axis=0) + REACH * s
     modes = np.ceil(REACH * lengths / (2 * np.pi * s))
@@ -422,6 +394,6 @@ def _by_pairs(points: Array, charges: Array, s: float) -> float:
         part = slice(start, start + rows)
         kernel = np.exp(cdist(points[part], points, "sqeuclidean") / (-2 * s * s))
         square += float(charges[part] @ kernel @ charges)
-    if square < -ROUNDOFF:
+    if square < -1e-13:
         raise ArithmeticError(f"the kernel must be positive definite, got a square {square:g}")
     return max(square, 0.0)

@@ -27,7 +27,8 @@ class Report:
 
     Examples
     --------
-    >>> report = Report("Check", ("claim", "number"), ({"claim": "mass", "number": 1e-16},), (True,))
+    >>> row = {"claim": "mass", "number": 1e-16}
+    >>> report = Report("Check", ("claim", "number"), (row,), (True,))
     >>> print(report.table())
     Check
     claim  number   verdict
@@ -85,7 +86,8 @@ class Report:
             body.append(f"<tr{style}>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         page = (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>'
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            f"<title>{escape(self.title)}</title>"
             "<style>body{font:15px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:left;"
             "border-bottom:1px solid #ddd}.fails{color:#b00}</style>"
             f"<h1>{escape(self.title)}</h1><table><tr>{head}</tr>{''.join(body)}</table>{notes}</html>"

@@ -1,0 +1,352 @@
+r"""Density and particles of one problem, side by side.
+
+A finite cloud never lies at distance 0 from its limit, so a distance is judged against what it
+would be for independent samples of the density itself (the floor), and against what the grid
+resolves. Interacting particles may fluctuate more than independent ones: by how much is
+measured from the runs alone, as the ratio of the distances between replicas to those between
+sets of independent samples (the spread). The check of a distance is
+
+    mean over replicas - max(1, spread) * floor <= t * standard error + grid floor,
+
+with Student's t at the level 1 % over all checks of the report together (Bonferroni). A density
+that is not the limit of the particles adds to the left side and not to the right. Where
+replicas spread more than `MAX_SPREAD` times independent samples, the law of the particles is
+not settled and the check fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from meanfield_pde.energies.risk import Risk
+from meanfield_pde.energies.variants import DataAugmented
+from meanfield_pde.eulerian.solution import Solution
+from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.measures import check, distance
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.density import Density
+from meanfield_pde.studies.report import Report
+
+DISTANCES = ("w1", "w2", "rmd", "mmd", "model", "sliced_w2")
+LEVEL = 0.01
+"""Probability that a report of sound runs has a check that fails."""
+MAX_SPREAD = 10.0
+"""Spread beyond which replicas are held not to share a limit (as when each picks its own
+branch)."""
+REPLICAS = 8
+"""Least number of sets of independent samples for the floor."""
+ATOMS = {"density": 5000, "cloud": 300}
+"""Sizes to which exact transport in 2D is cut: of the density's atoms, and of every cloud
+alike."""
+
+COLUMNS = ("time", "quantity", "density", "particles", "+-", "floor", "spread", "grid")
+
+
+@dataclass(frozen=True, eq=False)
+class Ruler:
+    """A distance of a density (or a cloud) from a cloud, for one problem and time."""
+
+    name: str
+    between: Callable[[Any, Cloud], float]
+    grid_floor: float
+
+
+def compare(
+    solution: Solution,
+    run: Run,
+    distances: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Compare a density solve with a particle run of the same problem.
+
+    Parameters
+    ----------
+    solution : Solution
+    run : Run
+        Eight replicas or more (``seeds``) give confidence intervals; one replica is judged by the
+        scatter of independent samples alone.
+    distances : sequence of str, optional
+        Among w1, w2, rmd, mmd, model, sliced_w2; all that make sense where it is left out. In
+        2D exact transport (w1, w2, rmd) uses the first 300 points of every cloud and 5000 atoms
+        of the density.
+    seed : int
+        Seed of the independent samples.
+
+    Returns
+    -------
+    Report
+        One row for each common time and quantity: moments, energy without entropy, distances.
+
+    Raises
+    ------
+    ValueError
+        If no saved time is common, or a distance is unknown or makes no sense for the problem.
+    """
+    initial = solution.densities[0]
+    grid = initial.grid
+    if run.points.shape[-1] != grid.dim:
+        raise ValueError(
+            f"run must have particles of dimension {grid.dim} as the density, got "
+            f"{run.points.shape[-1]}; simulate the problem that was solved"
+        )
+    times = [t for t in solution.times if np.isclose(run.times, t, atol=1e-12, rtol=1e-12).any()]
+    if not times:
+        raise ValueError(
+            f"solution and run must share saved times, got {solution.times.tolist()} and "
+            f"{run.times.tolist()}; pass the same save= to both"
+        )
+    risk = _risk(solution)
+    names = _distances(distances, initial, risk)
+    sets = max(run.seeds, REPLICAS)
+    checks = len(times) * (len(names) + 1 + len(_moments(grid.periodic, grid.dim)))
+    rows: list[dict[str, Any]] = []
+    for index, t in enumerate(times):
+        rho, clouds = solution.at(t), run.at(t)
+        rngs = [np.random.default_rng([seed, index, k]) for k in range(sets)]
+        samples = [Cloud(rho.sample(run.particles, rng)) for rng in rngs]
+        rows += _moment_rows(t, rho, clouds, checks)
+        rows.append(_energy_row(t, rho, clouds, samples, solution, checks))
+        for ruler in _rulers(names, rho, risk):
+            rows.append(_distance_row(t, ruler, rho, clouds, samples, checks))
+    notes = (
+        f"{run.seeds} replicas of {run.particles} particles ({run.dynamics.name}, "
+        f"dt = {run.dynamics.dt:g}); +- is the 95 % confidence interval of the mean over replicas.",
+        f"floor: {sets} sets of {run.particles} independent samples of the density. spread: "
+        "distances between replicas over those between sets. grid: what the cells resolve.",
+        "A check holds when particles - max(1, spread) floor <= t standard errors + grid, "
+        f"with t at {LEVEL:.0%} over all {checks} checks together.",
+    )
+    title = f"Density against particles: {len(times)} times, {grid.size} cells"
+    verdicts = tuple(row.pop("holds") for row in rows)
+    return Report(title, COLUMNS, tuple(rows), verdicts, notes)
+
+
+def _risk(solution: Solution) -> Risk | DataAugmented | None:
+    terms = solution.problem.flow.energy.terms
+    return next((leaf for _, leaf in terms if isinstance(leaf, Risk | DataAugmented)), None)
+
+
+def _distances(
+    given: Sequence[str] | None, rho: Density, risk: Risk | DataAugmented | None
+) -> tuple[str, ...]:
+    possible = ["w1", "w2", "mmd"] if rho.grid.dim == 1 else ["w2", "mmd"]
+    if not rho.grid.periodic:
+        possible += ["rmd", "sliced_w2"] if rho.grid.dim == 2 else ["rmd"]
+    if risk is not None:
+        possible.append("model")
+    if given is None:
+        return tuple(name for name in DISTANCES if name in possible)
+    allowed = {*possible, "w1"}
+    for name in given:
+        if name not in allowed:
+            raise ValueError(
+                f"distances must be among {', '.join(sorted(allowed))} for this problem, got "
+                f"{name!r}; model needs a risk, rmd and sliced_w2 a box"
+            )
+    return tuple(given)
+
+
+def _moments(periodic: bool, dim: int) -> list[tuple[str, Callable[[Array, Any], Array]]]:
+    """Names and functions (points, grid) -> values of what is compared besides distances."""
+    found: list[tuple[str, Callable[[Array, Any], Array]]] = []
+    for a, name in enumerate("xy"[:dim]):
+        if periodic:
+            found.append((f"cos {name}", partial(_harmonic, np.cos, a)))
+            found.append((f"sin {name}", partial(_harmonic, np.sin, a)))
+        else:
+            found.append((f"mean {name}", partial(_coordinate, a)))
+    return found if periodic else [*found, ("mean |z|^2", _square)]
+
+
+def _coordinate(axis: int, z: Array, grid: Any) -> Array:
+    return np.asarray(z[..., axis])
+
+
+def _square(z: Array, grid: Any) -> Array:
+    return np.asarray((z * z).sum(-1))
+
+
+def _harmonic(function: Callable[[Array], Array], axis: int, z: Array, grid: Any) -> Array:
+    """Cosine or sine of the angle that a coordinate of a torus is."""
+    period = grid.upper[axis] - grid.lower[axis]
+    return function(2 * np.pi * (z[..., axis] - grid.middle[axis]) / period)
+
+
+def _moment_rows(
+    t: float, rho: Density, clouds: list[Cloud], checks: int
+) -> Iterable[dict[str, Any]]:
+    for name, function in _moments(rho.grid.periodic, rho.grid.dim):
+        at_cells = function(rho.grid.points, rho.grid)
+        weights = rho.masses / rho.mass
+        expected = float((weights * at_cells).sum())
+        deviation = float(np.sqrt((weights * (at_cells - expected) ** 2).sum()))
+        values = np.array([function(c.points, rho.grid).mean() for c in clouds])
+        independent = deviation / np.sqrt(clouds[0].size)
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else independent
+        # A few replicas may agree by chance: their scatter is not believed below that of samples.
+        error = max(float(error), independent / np.sqrt(len(values)))
+        grid_floor = rho.grid.floor**2
+        bound = _quantile(len(values), checks, sides=2) * error + grid_floor
+        yield _row(
+            t,
+            name,
+            expected,
+            values,
+            None,
+            None,
+            grid_floor,
+            abs(values.mean() - expected) <= bound,
+        )
+
+
+def _energy_row(
+    t: float,
+    rho: Density,
+    clouds: list[Cloud],
+    samples: list[Cloud],
+    solution: Solution,
+    checks: int,
+) -> dict[str, Any]:
+    """Energy without entropy; clouds carry a bias of order 1/N that samples show as well."""
+    energy = solution.problem.flow.energy.smooth
+    expected = energy.value(rho)
+    values = np.array([energy.value(cloud) for cloud in clouds])
+    floor = np.array([energy.value(sample) for sample in samples])
+    bias = abs(floor.mean() - expected)
+    error = np.hypot(_standard_error(values, floor), _standard_error(floor, floor))
+    grid_floor = rho.grid.floor**2
+    bound = _quantile(len(values), checks, sides=2) * error + bias + grid_floor
+    holds = bool(abs(values.mean() - floor.mean()) <= bound)
+    return _row(t, "energy", expected, values, floor, None, grid_floor, holds)
+
+
+def _distance_row(
+    t: float,
+    ruler: Ruler,
+    rho: Density,
+    clouds: list[Cloud],
+    samples: list[Cloud],
+    checks: int,
+) -> dict[str, Any]:
+    values = np.array([ruler.between(rho, cloud) for cloud in clouds])
+    floor = np.array([ruler.between(rho, sample) for sample in samples])
+    apart = np.array([ruler.between(a, b) for a, b in pairwise([*samples, samples[0]])])
+    between = apart
+    if len(clouds) > 1:
+        ring = [*clouds, clouds[0]] if len(clouds) > 2 else clouds
+        between = np.array([ruler.between(a, b) for a, b in pairwise(ring)])
+    spread = float(between.mean() / apart.mean())
+    factor = max(1.0, spread)
+    relative = (
+        [_standard_error(v, apart) / v.mean() for v in (between, apart)] if factor > 1 else []
+    )
+    relative.append(_standard_error(floor, floor) / floor.mean())
+    error = np.hypot(
+        _standard_error(values, floor), factor * floor.mean() * float(np.linalg.norm(relative))
+    )
+    bound = factor * floor.mean() + _quantile(len(values), checks, sides=1) * error
+    holds = bool(values.mean() <= bound + ruler.grid_floor) and spread <= MAX_SPREAD
+    return _row(t, ruler.name, None, values, floor, spread, ruler.grid_floor, holds)
+
+
+def _row(
+    t: float,
+    name: str,
+    density: float | None,
+    values: Array,
+    floor: Array | None,
+    spread: float | None,
+    grid_floor: float,
+    holds: Any,
+) -> dict[str, Any]:
+    several = len(values) > 1
+    width = float(_half_width(values)) if several else None
+    floor_mean = None if floor is None else float(floor.mean())
+    return {
+        "time": float(t),
+        "quantity": name,
+        "density": "" if density is None else density,
+        "particles": float(values.mean()),
+        "half_width": width,
+        "+-": "" if width is None else width,
+        "floor": "" if floor_mean is None else floor_mean,
+        "floor_half_width": None if floor is None else float(_half_width(floor)),
+        "spread": "" if spread is None else spread,
+        "grid": float(grid_floor),
+        "grid_floor": float(grid_floor),
+        "replicas": values.tolist(),
+        "holds": bool(holds),
+    }
+
+
+def _half_width(values: Array) -> float:
+    quantile = stats.t.ppf(0.975, len(values) - 1)
+    return float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _standard_error(values: Array, otherwise: Array) -> float:
+    """Find the standard error of the mean; for one value, from the scatter of others."""
+    source = values if len(values) > 1 else otherwise
+    return float(source.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _quantile(replicas: int, checks: int, sides: int) -> float:
+    """Student's t at the report's level, shared among its checks."""
+    degrees = max(replicas, REPLICAS if replicas == 1 else 0) - 1
+    return float(stats.t.ppf(1 - LEVEL / (checks * sides), degrees))
+
+
+def _rulers(
+    names: Sequence[str], rho: Density, risk: Risk | DataAugmented | None
+) -> Iterable[Ruler]:
+    """Distances at one time; in 2D exact transport works on fewer atoms."""
+    grid = rho.grid
+    period = (grid.lower, grid.upper) if grid.periodic else None
+    cut = _cut(rho) if grid.dim == 2 else (lambda mu: mu)
+    floor = cut(rho).floor if grid.dim == 2 else grid.floor
+    width = float(np.sqrt(np.trace(rho.cov()))) if period is None else _period(rho) / 8
+
+    def rmd(mu: Any, nu: Cloud) -> float:
+        scale = 2 * (_second_moment(mu) + _second_moment(nu))
+        return float(distance.w2(cut(mu), cut(nu)) / np.sqrt(scale))
+
+    table: dict[str, tuple[Callable[[Any, Cloud], float], float]] = {
+        "w1": (lambda mu, nu: distance.w1(cut(mu), cut(nu), period=period), floor),
+        "w2": (lambda mu, nu: distance.w2(cut(mu), cut(nu), period=period), floor),
+        "rmd": (rmd, floor / np.sqrt(4 * _second_moment(rho))),
+        "sliced_w2": (lambda mu, nu: distance.sliced_w2(mu, nu, 16), grid.floor),
+        "mmd": (
+            lambda mu, nu: distance.mmd(mu, nu, width, period=period),
+            grid.floor**2 / width**2,
+        ),
+        "model": (lambda mu, nu: distance.model(mu, nu, risk), grid.floor**2),
+    }
+    for name in names:
+        between, resolution = table[name]
+        yield Ruler(name, between, float(resolution))
+
+
+def _cut(rho: Density) -> Callable[[Any], Any]:
+    """Map the density to its atoms, and a cloud to its first points."""
+    atoms = distance.coarsen(rho, ATOMS["density"])
+
+    def cut(mu: Any) -> Any:
+        return atoms if mu is rho else Cloud(mu.points[: ATOMS["cloud"]])
+
+    return cut
+
+
+def _second_moment(mu: Density | Cloud) -> float:
+    return float(mu.expect(lambda z: (z * z).sum(-1)) / mu.mass)
+
+
+def _period(rho: Density) -> float:
+    return check.number("period", rho.grid.upper[0] - rho.grid.lower[0], "the torus's length")

@@ -1,0 +1,138 @@
+"""What claims are checked on: a problem, its group, all its flows, and planted faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from meanfield_pde.energies.data import Data
+from meanfield_pde.energies.energy import Energy, Sum
+from meanfield_pde.energies.potential import Potential
+from meanfield_pde.energies.risk import Risk
+from meanfield_pde.energies.variants import plain_risk, with_variant
+from meanfield_pde.eulerian.solution import Solution
+from meanfield_pde.eulerian.solve import solve
+from meanfield_pde.flows.gradient_flow import GradientFlow
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.symmetry import symmetrise
+
+SAVES = 6
+TILT = 0.3
+"""Size of planted faults: of a tilt of the potential, of the targets, of an initial law."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A problem to check claims on.
+
+    Parameters
+    ----------
+    problem : Problem
+        With a Density as its initial law.
+    group : Group or None
+    options : dict
+        Arguments for `solve` besides ``save``.
+    """
+
+    problem: Problem
+    group: Group | None
+    options: dict[str, Any] = field(default_factory=dict)
+    _solutions: dict[str, Solution] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def initial(self) -> Density:
+        """Initial density."""
+        assert isinstance(self.problem.initial, Density)
+        return self.problem.initial
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the problem."""
+        return self.initial.grid
+
+    @property
+    def energy(self) -> Energy:
+        """Energy of the flow, of the variant in which it was stated."""
+        return self.problem.flow.energy
+
+    @property
+    def risk(self) -> Risk | None:
+        """Plain risk inside the energy."""
+        found = (plain_risk(leaf) for _, leaf in self.energy.terms)
+        return next((risk for risk in found if risk is not None), None)
+
+    @property
+    def symmetry(self) -> Group:
+        """Group of the claims that need one."""
+        assert self.group is not None
+        return self.group
+
+    def flow(self, variant: str, start: str = "invariant", fault: str = "") -> Solution:
+        """Solution of a variant of the flow, or of the flow as ``stated``; solved once and kept.
+
+        ``start`` is ``given``, ``invariant`` (the given law, symmetrised) or ``tilted`` (not
+        invariant). ``fault`` plants one: ``potential`` adds a potential that breaks the
+        symmetry, ``targets`` bends the targets of the data.
+        """
+        key = f"{variant} {start} {fault}"
+        if key not in self._solutions:
+            energy = self.energy
+            if fault == "targets":
+                energy = self._with_tilted_data()
+            if variant != "stated":
+                energy = with_variant(energy, variant, self.symmetry)
+            if fault == "potential":
+                energy = energy + Potential(lambda z: TILT * self.tilt(z))
+            flow = GradientFlow(energy, self.problem.flow.rate)
+            problem = Problem(flow, self.start(start), self.problem.t1)
+            self._solutions[key] = solve(problem, save=SAVES, **self.options)
+        return self._solutions[key]
+
+    def _with_tilted_data(self) -> Energy:
+        terms: list[tuple[float, Energy]] = []
+        for factor, leaf in self.energy.terms:
+            risk = plain_risk(leaf)
+            tilted = risk and Risk(risk.unit, self.tilted_data(risk.data), risk.loss)
+            terms.append((factor, tilted or leaf))
+        return Sum(tuple(terms))
+
+    def start(self, which: str) -> Density:
+        """Return the initial density ``given``, ``invariant`` or ``tilted``."""
+        if which == "given":
+            return self.initial
+        invariant = symmetrise(self.initial, self.symmetry)
+        if which == "invariant":
+            return invariant
+        values = invariant.values * (1 + 0.9 * self.tilt(self.grid.points))
+        return Density(self.grid, values * (invariant.mass / (values.sum() * self.grid.volume)))
+
+    def tilt(self, z: Array) -> Array:
+        """Return values in [-1, 1] that change sign along a direction that the group moves."""
+        direction = moved_direction(self.symmetry.projection())
+        if self.grid.periodic:
+            period = np.subtract(self.grid.upper, self.grid.lower)
+            angle = 2 * np.pi * (z - np.array(self.grid.middle)) / period
+            return np.asarray(np.sin(angle) @ direction / np.abs(direction).sum())
+        return np.asarray(np.tanh((z - np.array(self.grid.middle)) @ direction))
+
+    def tilted_data(self, data: Data) -> Data:
+        """Return the data with targets that are not invariant: a planted fault."""
+        mean = np.tensordot(self.symmetry.weights, self.symmetry.on_x(data.dim), axes=1)
+        direction = moved_direction(mean)
+        bend = np.sin if data.period is not None else np.tanh
+        return Data(
+            data.x, data.y + TILT * bend(data.x @ direction)[:, None], data.weights, data.period
+        )
+
+
+def moved_direction(projection: Array) -> Array:
+    """Return a unit vector that the group moves, or the first axis if it moves none."""
+    values, vectors = np.linalg.eigh(0.5 * (projection + projection.T))
+    direction = vectors[:, 0] if values[0] < 0.5 else np.eye(len(values))[0]
+    return np.asarray(direction * np.sign(direction[np.abs(direction).argmax()]))

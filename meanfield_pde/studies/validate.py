@@ -1,0 +1,129 @@
+"""Check what theory claims of a problem, each claim with a control that must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.group import Group
+from meanfield_pde.studies.claims import CLAIMS, Finding
+from meanfield_pde.studies.report import Report
+from meanfield_pde.studies.setting import Setting
+
+COLUMNS = ("claim", "theory says", "number", "tolerance", "control", "because of")
+FALSE_MARGIN = 1e3
+"""How many times its tolerance a number must be for a claim to count as false."""
+
+
+def validate(
+    problem: Any,
+    group: Group | None = None,
+    claims: Sequence[str] | Mapping[str, bool] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Report:
+    """Check claims about a problem on its density.
+
+    Parameters
+    ----------
+    problem : Problem or case
+        A case brings its own group, claims and solver options.
+    group : Group, optional
+        Symmetry group for the claims that speak of one.
+    claims : sequence of str or mapping of str to bool, optional
+        Names of claims, or names with whether theory says that they hold here. A claim said to be
+        false must be off by a thousand times its tolerance. All that apply where it is left out.
+    options : mapping, optional
+        Arguments for `solve`, such as ``stepper``.
+
+    Returns
+    -------
+    Report
+        A row a claim: its number, tolerance and the reason of it, and the control's number.
+
+    Raises
+    ------
+    ValueError
+        If a claim is unknown or needs what the problem lacks.
+    """
+    if not isinstance(problem, Problem):
+        group = problem.group if group is None else group
+        claims = problem.claims if claims is None else claims
+        options = problem.solve_options() if options is None else options
+        problem = problem.problem
+    if not isinstance(problem.initial, Density):
+        raise ValueError(
+            f"initial must be a Density to validate, got {type(problem.initial).__name__}; "
+            "put the initial law on a grid"
+        )
+    kept = {k: v for k, v in dict(options or {}).items() if k != "save"}
+    setting = Setting(problem, group, kept)
+    rows, verdicts = [], []
+    for name, expected in _expected(setting, claims).items():
+        claim = CLAIMS[name]
+        finding = claim.check(setting)
+        row = {"claim": name, "statement": claim.statement, "source": claim.source}
+        rows.append({**row, **_entries(finding, expected)})
+        verdicts.append(_verdict(finding, expected))
+    grid = setting.grid
+    instance = f"{grid.size} cells, t1 = {problem.t1:g}, " + (
+        f"group {group.name}" if group is not None else "no group"
+    )
+    notes = (
+        "A claim that theory says is true holds when its number is within the tolerance and its "
+        "control, the same number after the planted fault, is not.",
+        f"One that theory says is false here holds when its number is over {FALSE_MARGIN:g} "
+        "tolerances; it is its own control.",
+    )
+    return Report(
+        f"Claims on {instance}",
+        COLUMNS,
+        tuple(rows),
+        tuple(verdicts),
+        notes,
+        {"instance": instance},
+    )
+
+
+def _expected(
+    setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
+) -> dict[str, bool]:
+    has = {"group": setting.group is not None, "risk": setting.risk is not None}
+    has["diffusion"] = setting.energy.beta > 0
+    if claims is None:
+        return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
+    if isinstance(claims, str):
+        claims = (claims,)
+    wanted = dict(claims) if isinstance(claims, Mapping) else dict.fromkeys(claims, True)
+    for name in wanted:
+        if name not in CLAIMS:
+            raise ValueError(
+                f"claims must be among {', '.join(CLAIMS)}, got {name!r}; pick from these"
+            )
+        lacking = [need for need in CLAIMS[name].needs if not has[need]]
+        if lacking:
+            raise ValueError(
+                f"claim {name} needs {' and '.join(lacking)}, got a problem without; "
+                "pass group=, or drop the claim"
+            )
+    return wanted
+
+
+def _entries(finding: Finding, expected: bool) -> dict[str, Any]:
+    return {
+        "theory says": "true" if expected else "false here",
+        "expected": expected,
+        "number": float(finding.number),
+        "tolerance": float(finding.tolerance),
+        "reason": finding.reason,
+        "control": "" if not expected or finding.control is None else float(finding.control),
+        "because of": finding.fault if expected else "",
+    }
+
+
+def _verdict(finding: Finding, expected: bool) -> bool:
+    if not expected:
+        return finding.number > FALSE_MARGIN * finding.tolerance
+    fails = finding.control is not None and finding.control > finding.tolerance
+    return finding.number <= finding.tolerance and fails
