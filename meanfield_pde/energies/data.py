@@ -1,7 +1,7 @@
 """Data laws: finite weighted sets of inputs x with targets y.
 
-A continuous law enters by a Gauss rule, so that every expectation is a finite sum, and particles trained on
-mini-batches draw from the very nodes by which the density's drift is computed.
+A continuous law enters by a Gauss rule, so that every expectation is a finite sum, and particles
+trained on mini-batches draw from the very nodes by which the density's drift is computed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Data:
     Examples
     --------
     >>> data = Data.gauss_hermite(dim=2, nodes=8, target=lambda x: np.tanh(x).sum(-1))
-    >>> data.x.shape, data.y.shape, round(data.weights.sum(), 12)
+    >>> data.x.shape, data.y.shape, round(float(data.weights.sum()), 12)
     ((64, 2), (64, 1), 1.0)
     """
 
@@ -74,7 +74,7 @@ class Data:
 
     @classmethod
     def samples(cls, x: Any, y: Any, weights: Any = None) -> Data:
-        """Data given as arrays; equal weights where none are given."""
+        """Take data given as arrays; equal weights where none are given."""
         n = len(np.atleast_1d(x))
         return cls(x, y, np.full(n, 1.0 / n) if weights is None else weights)
 
@@ -110,7 +110,7 @@ class Data:
     def circle(cls, nodes: int, target: Target) -> Data:
         """Uniform angle on [-pi, pi) by equispaced nodes, symmetric about 0; x has shape (n, 1)."""
         nodes = check.count("nodes", nodes, "32 is a good number")
-        angles = (np.arange(nodes) - 0.5 * (nodes - 1)) * (2 * np.pi / nodes)
+        angles = (np.arange(float(nodes)) - 0.5 * (nodes - 1)) * (2 * np.pi / nodes)
         x = angles[:, None]
         return cls(x, _targets(target, x), np.full(nodes, 1.0 / nodes), period=2 * np.pi)
 
@@ -130,7 +130,7 @@ class Data:
         return int(self.y.shape[1])
 
     def invariance_defect(self, group: Group) -> tuple[float, float]:
-        """How far the law of (x, y) is from invariant: largest defect in place and weight, and in y.
+        """How far the law of (x, y) is from invariant: largest defect in place or weight, and in y.
 
         Each node is moved by each element and compared with the node nearest to it; both numbers
         are 0 up to rounding when (rho_g X, rhohat_g Y) has the law of (X, Y).
@@ -141,7 +141,7 @@ class Data:
         for on_x, on_y in zip(group.on_x(self.dim), group.on_y(self.outputs), strict=True):
             gap, index = tree.query(self._embed(self.x @ on_x.T))
             weight = np.abs(self.weights[index] - self.weights).max() * self.size
-            place = max(place, float(gap.max()), float(weight))
+            place = max(place, float(np.max(gap)), float(weight))
             value = max(value, float(np.abs(self.y[index] - self.y @ on_y.T).max()))
         return place, value
 

@@ -1,12 +1,14 @@
 """Derivatives of functions that a user wrote with numpy, never silently wrong.
 
-A gradient comes from the user, from the complex step ``Im f(z + i h e) / h`` (exact to rounding, but wrong for
-functions such as ``abs`` that are not analytic), or from central differences of order 6. Whichever it is, it is
-compared with differences at the first points where it is used, and an error is raised where they disagree.
+A gradient comes from the user, from the complex step ``Im f(z + i h e) / h`` (exact to rounding,
+but wrong for functions such as ``abs`` that are not analytic), or from sixth-order central
+differences. Whichever it is, it is compared with differences at the first points where it is used
+and beside them, and an error is raised where a given one disagrees.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ STEP = 4e-3
 """Step of the central differences, relative to max(1, |z|): balances h^6 against rounding / h."""
 AGREEMENT = 1e-6
 PROBES = 32
+ASIDE = 0.05
+"""How far from the probes others are put, relative to max(1, |z|)."""
 
 
 class DerivativeError(ValueError):
@@ -74,16 +78,26 @@ class Derivative:
         return gradient
 
     def _choose(self, probes: Array) -> str:
-        reference, settled = self._differences(probes)
-        if self.given is not None:
-            self._compare(self._given(probes), reference, settled, probes)
-            return "given"
-        if settled.mean() < 0.5:
-            self._fail(probes, settled)
-        with np.errstate(all="ignore"):
+        shape, places = np.shape(self.function(probes)), probes.shape[:-1]
+        if shape[: len(places)] != places or len(shape) > len(places) + 1:
+            raise DerivativeError(
+                f"{self.name} must map points of shape {probes.shape} to {places}, got {shape}; "
+                "sum over the last axis, as in (z**2).sum(-1)"
+            )
+        aside = probes.copy()  # where all gradients vanish, zero would pass for any of them
+        aside[..., self.fixed :] += ASIDE * np.maximum(1.0, np.abs(aside[..., self.fixed :]))
+        points = np.concatenate([probes, aside])
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            reference, settled = self._differences(points)
+            if self.given is not None:
+                self._compare(self._given(points), reference, settled)
+                return "given"
+            if settled[: len(probes)].mean() < 0.5:
+                self._fail(probes, settled[: len(probes)])
             try:
-                candidate = self._complex(probes)
-            except (TypeError, ValueError):
+                candidate = self._complex(points)
+            except (TypeError, ValueError, np.exceptions.ComplexWarning):
                 return "differences"
         agree = _close(candidate, reference) | ~settled
         return "complex" if agree.all() else "differences"
@@ -118,13 +132,16 @@ class Derivative:
             step = relative * np.maximum(1.0, np.abs(points[..., axis]))
             total: Any = 0.0
             for offset, coefficient in _central_coefficients():
-                moved = points.copy()
-                moved[..., axis] += offset * step
-                total = total + coefficient * np.asarray(self.function(moved), dtype=np.float64)
+                ahead, behind = points.copy(), points.copy()
+                ahead[..., axis] += offset * step
+                behind[..., axis] -= offset * step
+                high = np.asarray(self.function(ahead), dtype=np.float64)
+                low = np.asarray(self.function(behind), dtype=np.float64)
+                total = total + coefficient * (high - low)
             columns.append(total / step.reshape(step.shape + (1,) * (np.ndim(total) - step.ndim)))
         return np.stack(columns, axis=-1)
 
-    def _compare(self, gradient: Array, reference: Array, settled: Any, probes: Array) -> None:
+    def _compare(self, gradient: Array, reference: Array, settled: Any) -> None:
         wrong = np.argwhere(settled & ~_close(gradient, reference))
         if len(wrong):
             at = tuple(wrong[0])
@@ -152,20 +169,20 @@ def _probes(points: Array) -> Array:
 
 
 def _close(a: Array, b: Array) -> Any:
-    size = np.abs(b).max() if np.isfinite(b).all() and b.size else 0.0
+    size = np.abs(b[np.isfinite(b)]).max(initial=0.0)
     with np.errstate(invalid="ignore"):
         return np.abs(a - b) <= AGREEMENT * (1.0 + size)
 
 
 def _central_coefficients() -> list[tuple[int, float]]:
-    """Offsets and weights of the sixth-order central first difference, from findiff."""
+    """Offsets k and weights of f(z + k h) - f(z - k h) in the sixth-order difference (findiff)."""
     global _COEFFICIENTS
     if not _COEFFICIENTS:
         from findiff import coefficients  # imported here: it costs more than the rest of the module
 
         rule = coefficients(deriv=1, acc=6)["center"]
         pairs = zip(rule["offsets"], rule["coefficients"], strict=True)
-        _COEFFICIENTS = [(int(o), float(c)) for o, c in pairs if c]
+        _COEFFICIENTS = [(int(o), float(c)) for o, c in pairs if o > 0]
     return _COEFFICIENTS
 
 

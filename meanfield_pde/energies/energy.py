@@ -2,9 +2,9 @@ r"""Energies: functionals of a measure that add and scale.
 
 An energy E has, for each measure mu, a value and a first variation (its potential)
 :math:`\Phi_\mu = \delta E / \delta\mu`, fixed up to a constant by
-:math:`\frac{d}{d\epsilon} E(\mu + \epsilon \nu) = \int \Phi_\mu d\nu` at :math:`\epsilon = 0`. Particles drift
-by :math:`-\nabla\Phi_\mu`. On a grid an energy becomes a `Functional` of the cell averages: that is where
-matrices and transforms are prepared, once.
+:math:`\frac{d}{d\epsilon} E(\mu + \epsilon \nu) = \int \Phi_\mu d\nu` at :math:`\epsilon = 0`.
+Particles drift by :math:`-\nabla\Phi_\mu`. On a grid an energy becomes a `Functional` of the cell
+averages: that is where matrices and transforms are prepared, once.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ class Functional(ABC):
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential averaged over a step, for which energy cannot rise unnoticed.
 
-        ``sign * (value(end) - value(start)) <= sign * sum |K| secant (end - start)``, with equality for
-        a quadratic energy (the mid-point); a convex one takes the end (or, for a negative sign, the
-        start). With it an implicit step dissipates for every step size: Schlichting and Seis, "The
-        Scharfetter-Gummel scheme for aggregation-diffusion equations" (IMA J. Numer. Anal. 2022).
+        ``sign * (value(end) - value(start)) <= sign * sum |K| secant (end - start)``, with equality
+        for a quadratic energy (the mid-point); a convex one takes the end (or, for a negative sign,
+        the start). With it an implicit step dissipates for every step size: Schlichting and Seis,
+        "The Scharfetter-Gummel scheme for aggregation-diffusion equations",
+        IMA J. Numer. Anal. 2022.
         """
 
 
@@ -122,7 +123,7 @@ class Energy(ABC):
             raise ValueError(
                 f"mu must be a Density, got {type(mu).__name__}; for particles use drift(cloud)"
             )
-        return self.on(mu.grid).potential(mu.values)
+        return np.array(self.on(mu.grid).potential(mu.values))  # a copy: it may be the field itself
 
     @property
     def beta(self) -> float:
@@ -194,8 +195,9 @@ class SumFunctional(Functional):
 
     def __post_init__(self) -> None:
         zero = np.zeros(self.grid.shape)
-        fixed = sum((f * part.potential(zero) for f, part in self.parts if part.constant), zero)
-        moving = tuple((f, part) for f, part in self.parts if not part.constant)
+        parts = [(f, part) for f, part in self.parts if f]  # 0 times minus infinity is no number
+        fixed = sum((f * part.potential(zero) for f, part in parts if part.constant), zero)
+        moving = tuple((f, part) for f, part in parts if not part.constant)
         object.__setattr__(self, "_fixed", fixed)
         object.__setattr__(self, "_moving", moving)
 

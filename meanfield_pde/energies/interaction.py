@@ -1,16 +1,16 @@
 r"""Interaction energies: ``1/2 int int W(z - z') mu(dz) mu(dz')`` with a symmetric kernel W.
 
-On a grid the potential is the discrete convolution ``Phi_K = sum_L |L| W_{K-L} rho_L`` by FFT, zero-padded on a
-box and circular on a torus. A kernel that is singular at 0 enters by its averages over the cells, at every
-offset: averaging the cell at 0 alone would leave an error of order h rho(z) in the potential. Particles see
-``sum_j w_j grad W(z_i - z_j)``; for smooth kernels the sources are first gathered on Chebyshev nodes.
+On a grid the potential is the discrete convolution ``Phi_K = sum_L |L| W_{K-L} rho_L`` by FFT,
+zero-padded on a box and circular on a torus. A kernel that is singular at 0 enters by its averages
+over the cells, at every offset: averaging the cell at 0 alone would leave an error of order
+``h rho(z)`` in the potential. Particles see ``sum_j w_j grad W(z_i - z_j)``; for smooth kernels the
+sources are first gathered on Chebyshev nodes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import product
-from typing import cast
 
 import numpy as np
 from scipy import fft
@@ -35,8 +35,8 @@ class Interaction(Energy):
     Parameters
     ----------
     function : callable
-        W: differences (..., d) to values (...), with W(-z) = W(z). On a torus W must be periodic. It
-        may be singular (infinite or NaN) at 0 alone, if it is integrable there.
+        W: differences (..., d) to values (...), with W(-z) = W(z). On a torus W must be periodic.
+        It may be singular (infinite or NaN) at 0 alone, if it is integrable there.
     gradient : callable, optional
         Differences (..., d) to (..., d), for particles; as in `Potential`.
 
@@ -75,29 +75,31 @@ class Interaction(Energy):
         return ConvolutionFunctional(grid, self._kernel(grid))
 
     def _kernel(self, grid: Grid) -> Array:
-        """W at all differences of cell centres, offset 0 at index 0 and negative ones from the end."""
+        """W at all differences of cell centres, 0 at index 0 and negative ones from the end."""
         lengths = grid.cells
         if not grid.periodic:
             lengths = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
         steps = [np.rint(fft.fftfreq(n, 1.0 / n)) for n in lengths]
-        spacing = np.array(grid.spacing)
+        cells, spacing = np.array(grid.cells), np.array(grid.spacing)
         offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
+        padding = (np.abs(offsets) >= cells).any(axis=-1)  # no cell reads these
+        offsets = np.clip(offsets, 1 - cells, cells - 1)
         if grid.periodic:
             self._require_periodic(grid)
-        else:  # indices that only pad: any finite value does, for no cell reads them
-            offsets = np.clip(offsets, -np.array(grid.cells) + 1, np.array(grid.cells) - 1)
         if self.singular(grid.dim):
-            return self._averaged(offsets, spacing)
-        kernel = check.evaluate("interaction", self.function, offsets * spacing)
-        mirrored = check.evaluate("interaction", self.function, -offsets * spacing)
+            kernel = self._averaged(offsets, spacing)
+        else:
+            kernel = check.evaluate("interaction", self.function, offsets * spacing)
+        kernel = np.where(padding, 0.0, kernel)
+        mirrored = np.roll(np.flip(kernel), 1, axis=tuple(range(grid.dim)))
         defect = np.abs(kernel - mirrored)
         if defect.max() > 1e-10 * (1 + np.abs(kernel).max()):
             at = offsets[np.unravel_index(defect.argmax(), defect.shape)] * spacing
             raise ValueError(
-                f"interaction must be symmetric, got W(z) - W(-z) = {defect.max():.2g} at z = {at}; "
-                "only the even part of a kernel acts in a gradient flow"
+                f"interaction must be symmetric, got W(z) - W(-z) = {defect.max():.2g} at z = "
+                f"{at}; only the even part of a kernel acts in a gradient flow"
             )
-        return cast(Array, 0.5 * (kernel + mirrored))
+        return np.asarray(0.5 * (kernel + mirrored))
 
     def _require_periodic(self, grid: Grid) -> None:
         generic = 0.1 * np.subtract(grid.upper, grid.lower) * np.array([1.0, 1.7])[: grid.dim]
@@ -129,21 +131,23 @@ class Interaction(Energy):
         return kernel
 
     def _average_at_zero(self, spacing: Array) -> float:
-        """Average over the cell at 0: its corners, each cut into dyadic shells around the origin."""
+        """Average over the cell at 0, or the half of it that evenness leaves, in dyadic shells."""
         dim = len(spacing)
         x, w = np.polynomial.legendre.leggauss(10)
-        levels, total, last = 52, 0.0, 0.0
-        for level in range(levels):
-            last = 0.0
-            for corner in product((0.0, 0.5), repeat=dim):
-                if not any(corner):
-                    continue
-                for index in product(range(10), repeat=dim):
-                    share = float(np.prod(0.25 * w[list(index)]))
-                    place = (np.array(corner) + 0.25 * (1 + x[list(index)])) * 0.5**level
-                    value = self.function(0.5 * place * spacing)
-                    last += share * 0.5 ** (dim * level) * float(value)
+        local = np.array(list(product(0.25 * (1 + x), repeat=dim)))
+        shares = np.array([np.prod(c) for c in product(0.25 * w, repeat=dim)])
+        corners = [np.array(c) for c in product((0.0, 0.5), repeat=dim) if any(c)]
+        signs = [np.array((1.0, *s)) for s in product((1.0, -1.0), repeat=dim - 1)]
+        places = 0.5 * spacing * np.concatenate([(c + local) * s for c in corners for s in signs])
+        shares = np.tile(shares, len(corners) * len(signs)) / len(signs)
+        total = last = 0.0
+        for level in range(1000 // dim):
+            with np.errstate(all="ignore"):
+                values = np.asarray(self.function(0.5**level * places), dtype=np.float64)
+                last = 0.5 ** (dim * level) * float(shares @ values)
             total += last
+            if level > 50 and not abs(last) > 1e-15 * abs(total):
+                break
         if not np.isfinite(total) or abs(last) > 1e-9 * (1 + abs(total)):
             raise ValueError(
                 f"interaction must be integrable at 0, got cell averages that do not settle "
@@ -158,10 +162,7 @@ class Interaction(Energy):
         total = 0.0
         for rows in _row_chunks(cloud.size, len(places)):
             dz = cloud.points[rows, None, :] - places[None, :, :]
-            if singular:
-                share = _avoid_zero(dz, charges)
-            else:
-                share = np.broadcast_to(charges, dz.shape[:2])
+            share = _avoid_zero(dz, charges) if singular else charges
             values = check.evaluate("interaction", self.function, dz)
             total += float(cloud.weights[rows] @ (share * values).sum(axis=1))
         return 0.5 * total
@@ -180,24 +181,47 @@ class Interaction(Energy):
         return force
 
     def _sources(self, cloud: Cloud) -> tuple[Array, Array]:
-        """Points and weights that act like the cloud: Chebyshev nodes, where they are few enough."""
-        if cloud.dim > 2 or self.singular(cloud.dim):
+        """Points and weights that act like the cloud: Chebyshev nodes, where few are enough.
+
+        They are, if they give the force of the cloud on a few of its points, and the potential of
+        sources put around these at all scales (features of W that are narrower than the cloud).
+        """
+        if cloud.dim > 2 or cloud.size < 2 * 4**cloud.dim or self.singular(cloud.dim):
             return cloud.points, cloud.weights
         low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
         half, middle = 0.5 * (high - low) + 1e-12, 0.5 * (high + low)
         probes = cloud.points[np.linspace(0, cloud.size - 1, 8).astype(int)]
-        exact = self._force(probes, cloud.points, cloud.weights)
+        around = np.clip(_around(probes, half), low, high)
+        equal = np.full(len(around), 1.0 / len(around))
+        exact = self._force(probes, cloud.points, cloud.weights), self._mean(probes, around, equal)
         for nodes in (4, 8, 16, 32, 64):
             if nodes**cloud.dim * 2 > cloud.size:
                 break
             t = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
-            charges = _charges((cloud.points - middle) / half, cloud.weights, t)
             mesh = np.stack(np.meshgrid(*(t,) * cloud.dim, indexing="ij"), axis=-1)
             places = middle + half * mesh.reshape(-1, cloud.dim)
-            defect = np.abs(self._force(probes, places, charges) - exact).max()
-            if defect <= GATHER_TOLERANCE * (1 + np.abs(exact).max()):
+            charges = _charges((cloud.points - middle) / half, cloud.weights, t)
+            trial = _charges((around - middle) / half, equal, t)
+            found = self._force(probes, places, charges), self._mean(probes, places, trial)
+            if all(
+                np.abs(a - b).max() <= GATHER_TOLERANCE * (1 + np.abs(b).max())
+                for a, b in zip(found, exact, strict=True)
+            ):
                 return places, charges
         return cloud.points, cloud.weights
+
+    def _mean(self, targets: Array, sources: Array, weights: Array) -> Array:
+        """``sum_j w_j W(z - z_j)`` at the targets."""
+        dz = targets[:, None, :] - sources[None, :, :]
+        return check.evaluate("interaction", self.function, dz) @ weights
+
+
+def _around(points: Array, size: Array) -> Array:
+    """Points at distances 2 size, size, size/2, ... from the given ones, in changing directions."""
+    turns = np.arange(30 * len(points), dtype=np.float64).reshape(30, len(points), 1)
+    direction = np.concatenate([np.cos(turns), np.sin(turns)], axis=-1)[..., : points.shape[1]]
+    scale = 2.0 * 0.5 ** np.arange(30)[:, None, None] * size
+    return np.asarray((points + scale * direction).reshape(-1, points.shape[1]))
 
 
 def _charges(scaled: Array, weights: Array, t: Array) -> Array:
@@ -208,8 +232,8 @@ def _charges(scaled: Array, weights: Array, t: Array) -> Array:
     at_nodes = np.cos(np.outer(order, np.arccos(t))) * factor[:, None]
     basis = [np.cos(np.outer(np.arccos(np.clip(c, -1, 1)), order)) @ at_nodes for c in scaled.T]
     if len(basis) == 1:
-        return cast(Array, weights @ basis[0])
-    return cast(Array, ((basis[0] * weights[:, None]).T @ basis[1]).ravel())
+        return np.asarray(weights @ basis[0])
+    return np.asarray(((basis[0] * weights[:, None]).T @ basis[1]).ravel())
 
 
 def _row_chunks(rows: int, columns: int | None = None) -> list[slice]:
@@ -248,7 +272,7 @@ class ConvolutionFunctional(Functional):
         """``sum_L |L| W_{K-L} rho_L``."""
         shape = self.kernel.shape
         full = fft.irfftn(fft.rfftn(rho, shape) * self._transform, shape)
-        return cast(Array, full[tuple(slice(n) for n in self.grid.cells)])
+        return np.asarray(full[tuple(slice(n) for n in self.grid.cells)])
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential of the mid-point: exact, the energy being quadratic."""

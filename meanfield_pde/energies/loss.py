@@ -64,7 +64,7 @@ def _diagonal(curvature: Array) -> Array:
 
 @dataclass(frozen=True)
 class Squared(Loss):
-    """``factor |yhat - y|^2``; factor 1 is the convention of Maass and Fontbona, 1/2 the other one."""
+    """``factor |yhat - y|^2``; factor 1 is the convention of Maass and Fontbona."""
 
     factor: float = 1.0
 
@@ -122,7 +122,7 @@ class Logistic(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """``r^2/2`` for ``|r| <= delta``, else ``delta (|r| - delta/2)``, r = yhat - y, over outputs."""
+    """``r^2/2`` for ``|r| <= delta``, else ``delta (|r| - delta/2)``; r = yhat - y, summed."""
 
     delta: float = 1.0
 
@@ -211,7 +211,9 @@ class CustomLoss(Loss):
 
     def check_targets(self, target: Array) -> None:
         """Raise ValueError where the loss is not convex near the targets."""
-        ends = [target + a for a in self._probe]
+        turns = np.random.default_rng(0).standard_normal((8, target.shape[1]))
+        turns /= np.abs(turns).max(axis=1, keepdims=True)
+        ends = [target + a * turn for turn in turns for a in self._probe]
         for a, b in zip(ends[:-2], ends[2:], strict=True):
             middle = self.value(0.5 * (a + b), target)
             chord = 0.5 * (self.value(a, target) + self.value(b, target))
@@ -219,7 +221,7 @@ class CustomLoss(Loss):
             if not (excess <= 1e-9 * (1 + np.abs(chord))).all():
                 raise ValueError(
                     f"loss must be convex in the prediction, got l at a mid-point above its chord "
-                    f"by {np.nanmax(excess):.2g}; the limit theory needs a convex loss"
+                    f"by {excess.max():.2g}; the limit theory needs a convex loss"
                 )
 
 

@@ -1,4 +1,4 @@
-"""External potentials: ``int V dmu``, with the penalty ``int |z|^2 dmu`` as the one that has a name."""
+"""External potentials: ``int V dmu``; the penalty ``int |z|^2 dmu`` is one that has a name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Potential(Energy):
     function : callable
         V: points (..., d) to values (...), also for d = 1.
     gradient : callable, optional
-        Points (..., d) to (..., d). Asked for by particles only; found by complex step or differences
-        where it is left out, and compared with differences where it is given.
+        Points (..., d) to (..., d). Asked for by particles only; found by complex step or
+        differences where it is left out, and compared with differences where it is given.
 
     Raises
     ------

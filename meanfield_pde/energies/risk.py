@@ -3,8 +3,8 @@ r"""The risk of a shallow network, as an energy of the law of its parameters.
 .. math:: R(\mu) = E_\pi\, l(\Phi_\mu(X), Y), \quad \Phi_\mu(x) = \int \sigma_*(x; z) \mu(dz), \quad
    \frac{\delta R}{\delta \mu}(z) = E_\pi\, \nabla_1 l(\Phi_\mu(X), Y) \cdot \sigma_*(X; z)
 
-(Maass and Fontbona, arXiv 2405.19995, section 2). On a grid the features ``S[i, K] = sigma_*(x_i; z_K)`` are
-computed once; a potential then costs two products with S.
+(Maass and Fontbona, arXiv 2405.19995, section 2). On a grid the features
+``S[i, K] = sigma_*(x_i; z_K)`` are computed once; a potential then costs two products with S.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Risk(Energy):
     unit : Unit
     data : Data
     loss : str or Loss
-        ``squared`` (the default, ``|yhat - y|^2``), ``half_squared``, ``logistic``, ``huber``, or a Loss.
+        A Loss, or ``squared`` (the default, ``|yhat - y|^2``), ``half_squared``, ``logistic``,
+        ``huber``.
 
     Raises
     ------
@@ -58,7 +59,8 @@ class Risk(Energy):
 
     def __post_init__(self) -> None:
         loss = Loss.named(self.loss) if isinstance(self.loss, str) else self.loss
-        for name, value, kind in (("unit", self.unit, Unit), ("data", self.data, Data), ("loss", loss, Loss)):
+        given = ("unit", self.unit, Unit), ("data", self.data, Data), ("loss", loss, Loss)
+        for name, value, kind in given:
             if not isinstance(value, kind):
                 raise ValueError(
                     f"{name} must be a mf.{kind.__name__}, got {type(value).__name__}; "
@@ -86,7 +88,7 @@ class Risk(Energy):
         return NetworkFunctional(grid, matrix, self.data, self.loss)
 
     def predict(self, mu: Measure) -> Array:
-        """Outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
+        """Return the outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
         if isinstance(mu, Density):
             functional = self.on(mu.grid)
             assert isinstance(functional, NetworkFunctional)
@@ -138,7 +140,7 @@ class NetworkFunctional(Functional):
         return False
 
     def predict(self, rho: Array) -> Array:
-        """Outputs at the data, shape (n, outputs)."""
+        """Return the outputs at the data, shape (n, outputs)."""
         return (self.features @ rho.ravel() * self.grid.volume).reshape(self.data.y.shape)
 
     def value(self, rho: Array) -> float:
@@ -181,7 +183,7 @@ class Network:
     measure: Cloud
 
     def __call__(self, x: Array) -> Array:
-        """Outputs at x of shape (..., dim): shape (...) for one output, else (..., outputs)."""
+        """Evaluate at x (..., dim): shape (...) for one output, else (..., outputs)."""
         flat = np.asarray(x, dtype=np.float64).reshape(-1, np.shape(x)[-1])
         self.unit.check_dimensions(flat.shape[1], self.measure.dim)
         features = self.unit.features(flat, self.measure.points)

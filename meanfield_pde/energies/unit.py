@@ -1,7 +1,7 @@
-r"""Units of shallow networks: the function :math:`\sigma_*(x; z)` that a measure over z is averaged with.
+r"""Units of shallow networks: the function :math:`\sigma_*(x; z)` that a measure averages over z.
 
-A unit is vectorised over data and parameters: ``features(x, z)`` has shape (n_data, n_z, outputs). Its only
-derivative that is ever needed is the pull-back of residuals r to parameters,
+A unit is vectorised over data and parameters: ``features(x, z)`` has shape (n_data, n_z, outputs).
+Its only derivative that is ever needed is the pull-back of residuals r to parameters,
 :math:`\sum_i r_i \cdot \nabla_z \sigma_*(x_i; z)`.
 """
 
@@ -64,7 +64,7 @@ class Unit(ABC):
 
     @staticmethod
     def scaled_ridge(activation: str) -> Unit:
-        """``a sigma(b . x)`` with z = (a, b)."""
+        """Return the unit ``a sigma(b . x)`` with z = (a, b)."""
         return ScaledRidge(activation)
 
     @staticmethod
@@ -79,7 +79,7 @@ class Unit(ABC):
 
     @staticmethod
     def custom(function: Function, outputs: int = 1, gradient: Function | None = None) -> Unit:
-        """A function of the user's own; see `CustomUnit`."""
+        """Make a unit of the user's own function; see `CustomUnit`."""
         return CustomUnit(function, outputs, gradient)
 
 
@@ -147,7 +147,7 @@ class ScaledRidge(Unit):
         return (z[:, 0] * ACTIVATIONS[self.activation][0](x @ z[:, 1:].T))[..., None]
 
     def pullback(self, x: Array, z: Array, residual: Array) -> Array:
-        """Derivatives in a, then in b."""
+        """Join the derivatives in a and in b."""
         value, slope = ACTIVATIONS[self.activation]
         inner = x @ z[:, 1:].T
         in_a = (value(inner) * residual).sum(axis=0)
@@ -229,8 +229,8 @@ class CustomUnit(Unit):
     size : int
         Number of outputs.
     gradient : callable, optional
-        ``(x, z)`` to (..., d), or (..., outputs, d). Where it is left out it is found by complex step or
-        differences; where it is given it is compared with differences.
+        ``(x, z)`` to (..., d), or (..., outputs, d). Where it is left out it is found by complex
+        step or differences; where it is given it is compared with differences.
 
     Raises
     ------
@@ -280,10 +280,10 @@ class CustomUnit(Unit):
         at = np.broadcast_to(x[:, None, :], (n, m, x.shape[1]))
         pairs = np.concatenate([at, np.broadcast_to(z[None, :, :], (n, m, d))], axis=-1)
         gradient = self._derivative(x.shape[1])(pairs).reshape(n, m, self.size, d)
-        return np.einsum("iq,ikqd->kd", residual, gradient)
+        return np.asarray(np.einsum("iq,ikqd->kd", residual, gradient))
 
     def _derivative(self, x_dim: int) -> Derivative:
-        """Derivative in z of the function of the pair (x, z)."""
+        """Return the derivative in z of the function of the pair (x, z)."""
         if x_dim not in self._kept:
             function, gradient = (
                 None if f is None else lambda p, f=f: f(p[..., :x_dim], p[..., x_dim:])

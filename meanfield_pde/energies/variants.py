@@ -1,9 +1,9 @@
 r"""Variants of a risk that use a symmetry group (Maass and Fontbona, arXiv 2405.19995, section 3).
 
 Data augmentation :math:`R^{DA}(\mu) = \int R(M_g \# \mu) d\lambda(g)`; feature averaging
-:math:`R^{FA}(\mu) = R(\mu^G)`. For a jointly equivariant unit and an invariant loss the first is the risk of
-data moved by random group elements. A third, the equivariant architecture :math:`R(P \# \mu)`, constrains the
-measure itself to the fixed subspace.
+:math:`R^{FA}(\mu) = R(\mu^G)`. For a jointly equivariant unit and an invariant loss the first is
+the risk of data moved by random group elements. A third, the equivariant architecture
+:math:`R(P \# \mu)`, constrains the measure itself to the fixed subspace.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DataAugmented(Energy):
         object.__setattr__(self, "_mean", mean)
 
     def predict(self, mu: Measure) -> Array:
-        """Outputs of the network as it stands."""
+        """Return the outputs of the network as it stands."""
         return self.risk.predict(mu)
 
     def discretise(self, grid: Grid) -> Functional:
@@ -97,7 +97,7 @@ def data_augmented(risk: Risk, group: Group) -> DataAugmented:
 
 
 def feature_averaged(risk: Risk, group: Group) -> Risk:
-    """Risk of the symmetrised model: R at mu^G, a risk whose unit is averaged over the orbit of z."""
+    """Risk of the symmetrised model, R at mu^G: its unit is averaged over the orbit of z."""
     risk = _risk(risk)
     return Risk(AveragedUnit(risk.unit, group), risk.data, risk.loss)
 
@@ -129,12 +129,8 @@ def with_variant(energy: Energy, variant: str, group: Group) -> Energy:
         "data-augmented": lambda risk: data_augmented(risk, group),
         "feature-averaged": lambda risk: feature_averaged(risk, group),
     }
-    return Sum(
-        tuple(
-            (factor, leaf if plain_risk(leaf) is None else wrap[variant](plain_risk(leaf)))
-            for factor, leaf in energy.terms
-        )
-    )
+    risks = [(factor, leaf, plain_risk(leaf)) for factor, leaf in energy.terms]
+    return Sum(tuple((f, leaf if risk is None else wrap[variant](risk)) for f, leaf, risk in risks))
 
 
 def plain_risk(leaf: Energy) -> Risk | None:

@@ -1,8 +1,8 @@
 r"""Wasserstein gradient flows: :math:`\partial_t \mu = s(t) \nabla \cdot (\mu \nabla \Phi_\mu)`.
 
-With :math:`\Phi_\mu` the first variation of the energy. The entropy's factor beta is the diffusion: its part of
-the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is a change of clock: the
-flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
+With :math:`\Phi_\mu` the first variation of the energy. The entropy's factor beta is the diffusion:
+its part of the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is
+a change of clock: the flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class GradientFlow:
         ValueError
             If the schedule is negative or not finite at t.
         """
-        value = self.rate(t) if callable(self.rate) else self.rate
-        if value is None:
+        if self.rate is None:
             return 1.0
+        value = self.rate(t) if callable(self.rate) else self.rate
         return check.number(f"rate at t = {t:g}", value, "a schedule is never negative", least=0)
 
     def clock(self, t0: float, t1: float) -> float:
@@ -87,7 +87,9 @@ class GradientFlow:
             return 0.0
         for t in np.linspace(t0, t1, 9):
             self.speed(float(t))
-        value, error = quad(self.speed, t0, t1, epsabs=1e-13, epsrel=1e-12, limit=500)
+        value, error, *_ = quad(
+            self.speed, t0, t1, epsabs=1e-13, epsrel=1e-12, limit=500, full_output=1
+        )
         if error > 1e-8 * (1 + abs(value)):
             raise ValueError(
                 f"rate must be integrable on [{t0:g}, {t1:g}], got an integral {value:g} with "

@@ -24,9 +24,9 @@ class Problem:
     ----------
     flow : GradientFlow
     initial : Density, Cloud or callable
-        Initial law. Particles are drawn from it: from a density; from a cloud (its own points where the
-        numbers agree and weights are equal); or by a function ``(n, rng) -> points (n, d)``, for laws in
-        high dimension. The density solver needs a Density.
+        Initial law. Particles are drawn from it: from a density; from a cloud (its own points where
+        the numbers agree and weights are equal); or by a function ``(n, rng) -> points (n, d)``,
+        for laws in high dimension. The density solver needs a Density.
     t1 : float
         End time; the flow starts at 0.
 
@@ -57,7 +57,7 @@ class Problem:
         object.__setattr__(self, "t1", t1)
 
     def save_times(self, save: Sequence[float] | int | None) -> Array:
-        """Checked times to save at: given, equispaced from 0 (a count), or 0 and t1.
+        """Check the times to save at: given, equispaced from 0 (a count), or 0 and t1.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Problem:
         return np.minimum(times, self.t1)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Initial positions of n particles, shape (n, d)."""
+        """Draw the initial positions of n particles, shape (n, d)."""
         if isinstance(self.initial, Cloud):
             equal = np.ptp(self.initial.weights) == 0
             if equal and self.initial.size == n:

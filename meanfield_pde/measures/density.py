@@ -1,8 +1,9 @@
 """Densities on a grid: one cell average a cell.
 
-A `Density` stands for the piecewise constant measure ``sum_K rho_K 1_K(z) dz``. Integrals of functions are
-taken with the function at the cell centre, ``sum_K |K| rho_K f(z_K)``: the same second-order rule by which
-the solver couples potentials to densities, so that energies and moments are consistent with it.
+A `Density` stands for the piecewise constant measure ``sum_K rho_K 1_K(z) dz``. Integrals of
+functions are taken with the function at the cell centre, ``sum_K |K| rho_K f(z_K)``: the same
+second-order rule by which the solver couples potentials to densities, so that energies and moments
+are consistent with it.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ class Density:
         grid = components[0].grid
         if any(part.grid != grid for part in components):
             raise ValueError("components must live on one grid, got several; build all on one Grid")
-        return cls(grid, sum(w * part.values for w, part in zip(share, components, strict=True)))
+        parts = list(zip(share, components, strict=True))
+        smearing = float(sum(w * part.remap_error for w, part in parts))
+        return cls(grid, sum(w * part.values for w, part in parts), smearing)
 
     @classmethod
     def from_function(cls, grid: Grid, function: Function, nodes: int = 5) -> Density:
@@ -180,7 +183,7 @@ class Density:
         """
         if self.mass <= 0:
             raise ValueError("a density of mass 0 cannot be normalised; give it some mass")
-        return Density(self.grid, self.values / self.mass, self.remap_error)
+        return Density(self.grid, self.values / self.mass, self.remap_error / self.mass)
 
     def expect(self, function: Function) -> Any:
         """Integral of ``function`` (of points (..., dim), with values (...) or (..., k))."""
@@ -198,7 +201,7 @@ class Density:
         return (centred.T * self.masses.ravel()) @ centred / self.mass
 
     def moment(self, order: int | Sequence[int]) -> float:
-        """Raw moment: ``int z^k`` in 1D, ``int |z|^k`` for a scalar order in 2D, ``int x^j y^k``."""
+        """Raw moment: ``int z^k`` in 1D; ``int |z|^k`` (scalar order) or ``int x^j y^k`` in 2D."""
         return float(self.expect(lambda z: monomial(z, order)))
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
@@ -210,7 +213,7 @@ class Density:
         jitter = rng.random((n, self.grid.dim)) - 0.5
         axes = self.grid.axes
         centre = np.stack([axes[a][corner[:, a]] for a in range(self.grid.dim)], axis=-1)
-        return centre + jitter * np.array(self.grid.spacing)
+        return np.asarray(centre + jitter * np.array(self.grid.spacing))
 
 
 def monomial(z: Array, order: int | Sequence[int]) -> Array:
@@ -219,7 +222,8 @@ def monomial(z: Array, order: int | Sequence[int]) -> Array:
         k = check.count("order", order, "moments have whole orders", least=0)
         power = z[..., 0] ** k if z.shape[-1] == 1 else np.sqrt((z * z).sum(-1)) ** k
         return np.asarray(power)
-    powers = [check.count("order", k, "moments have whole orders", least=0) for k in order]  # type: ignore[union-attr]
+    given = list(np.asarray(order, dtype=object))
+    powers = [check.count("order", k, "moments have whole orders", least=0) for k in given]
     if len(powers) != z.shape[-1]:
         raise ValueError(
             f"order must be a number or have {z.shape[-1]} entries, got {tuple(powers)}; "
@@ -248,23 +252,23 @@ def _covariance(cov: Any, dim: int) -> Array:
 
 
 def _between(a: Array, b: Array) -> Array:
-    """Normal probability of [a, b], accurate in both tails and exactly even under reflection."""
+    """Return the normal probability of [a, b], accurate in both tails, even to the last bit."""
     right = a + b > 0
-    return np.where(right, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a))
+    return np.asarray(np.where(right, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a)))
 
 
 def _normal_1d(grid: Grid, axis: int, mean: Any, variance: Any) -> Array:
     deviation = np.sqrt(variance)
-    faces = grid.faces[axis]
-    images = [0.0]
-    if grid.periodic:
-        period = grid.upper[axis] - grid.lower[axis]
-        reach = int(np.ceil((abs(mean) + 9 * deviation) / period)) + 1
-        images = [k * period for k in range(-reach, reach + 1)]
-    total = np.zeros(grid.cells[axis])
-    for shift in images:
-        scaled = (faces - (mean + shift)) / deviation
-        total += _between(scaled[:-1], scaled[1:])
+    period = grid.upper[axis] - grid.lower[axis]
+
+    def share(shift: float) -> Array:
+        scaled = (grid.faces[axis] - (mean + shift)) / deviation
+        return _between(scaled[:-1], scaled[1:])
+
+    total = share(0.0)
+    reach = int(np.ceil((abs(mean - grid.middle[axis]) + 9 * deviation) / period)) + 1
+    for k in range(1, reach + 1) if grid.periodic else ():
+        total = total + (share(k * period) + share(-k * period))  # in pairs: even under reflection
     return total / grid.spacing[axis]
 
 

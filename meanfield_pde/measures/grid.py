@@ -1,8 +1,9 @@
 """Uniform cell-centred grids in one and two dimensions.
 
-A grid cuts a box (no mass crosses its boundary) or a torus into equal cells. Centres are computed as
-``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has bitwise antisymmetric coordinates: a
-reflection maps centres to centres without rounding, and symmetric data stay symmetric to the last bit.
+A grid cuts a box (no mass crosses its boundary) or a torus into equal cells. Centres are computed
+as ``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has bitwise antisymmetric
+coordinates: a reflection maps centres to centres without rounding, and symmetric data stay
+symmetric to the last bit.
 """
 
 from __future__ import annotations
@@ -112,13 +113,13 @@ class Grid:
     def axes(self) -> tuple[Array, ...]:
         """Cell centres along each dimension."""
         sides = zip(self.middle, self.spacing, self.cells, strict=True)
-        return tuple(m + (np.arange(n) - 0.5 * (n - 1)) * h for m, h, n in sides)
+        return tuple(m + (np.arange(float(n)) - 0.5 * (n - 1)) * h for m, h, n in sides)
 
     @cached_property
     def faces(self) -> tuple[Array, ...]:
         """Cell boundaries along each dimension, n + 1 numbers each."""
         sides = zip(self.middle, self.spacing, self.cells, strict=True)
-        return tuple(m + (np.arange(n + 1) - 0.5 * n) * h for m, h, n in sides)
+        return tuple(m + (np.arange(n + 1.0) - 0.5 * n) * h for m, h, n in sides)
 
     @cached_property
     def points(self) -> Array:

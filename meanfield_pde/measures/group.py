@@ -1,8 +1,9 @@
 """Compact groups acting by orthogonal matrices.
 
-A `Group` is data: the matrices of a faithful representation, their Haar weights, the multiplication table,
-and, where they differ from it, the matrices by which the group acts on data x, outputs y and parameters z.
-Notation of Maass and Fontbona (arXiv 2405.19995): rho_g on x, rhohat_g on y, M_g on z.
+A `Group` is data: the matrices of a faithful representation, their Haar weights, the multiplication
+table, and, where they differ from it, the matrices by which the group acts on data x, outputs y and
+parameters z: rho_g on x, rhohat_g on y and M_g on z, in the notation of Maass and Fontbona (arXiv
+2405.19995).
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Group:
         n = check.count("n", n, "the number of coordinates")
         if n > 6:
             raise ValueError(f"n must be at most 6 (n! elements), got {n}; use Group.generate")
-        return cls(f"permutation({n})", np.stack([np.eye(n)[list(p)] for p in permutations(range(n))]))
+        matrices = [np.eye(n)[list(p)] for p in permutations(range(n))]
+        return cls(f"permutation({n})", np.stack(matrices))
 
     @classmethod
     def cyclic(cls, n: int) -> Group:
@@ -123,8 +125,8 @@ class Group:
     def so2(cls, nodes: int) -> Group:
         """All rotations of the plane, by the equal-weight rule of ``nodes`` equal angles.
 
-        Exact for angular frequencies below ``nodes``. As a set of matrices it is cyclic(nodes): a check
-        of SO(2) invariance must use rotations off these nodes.
+        Exact for angular frequencies below ``nodes``. As a set of matrices it is cyclic(nodes): a
+        check of SO(2) invariance must use rotations off these nodes.
         """
         return replace(cls.cyclic(nodes), name=f"so2({nodes})")
 
@@ -137,7 +139,7 @@ class Group:
         NotAGroupError
             If a generator is not orthogonal, or there are more than `MAX_ORDER` products.
         """
-        given = _orthogonal("generators", np.stack([np.atleast_2d(m) for m in generators]))
+        given = _orthogonal("generators", [np.atleast_2d(m) for m in generators])
         elements = [np.eye(given.shape[1])]
         frontier = elements
         while frontier:
@@ -162,8 +164,8 @@ class Group:
         Parameters
         ----------
         x, y, z : array (order, d, d) or callable, optional
-            Orthogonal matrices in the order of `matrices`, or a function that makes them from those.
-            Left out: the group's own matrices on z, the same on x, the identity on y.
+            Orthogonal matrices in the order of `matrices`, or a function that makes them from
+            those. Left out: the group's own matrices on z, the same on x, the identity on y.
 
         Raises
         ------
@@ -172,7 +174,7 @@ class Group:
         """
         spaces = {"x": x, "y": y, "z": z}
         given = {k: self._matrices_of(v) for k, v in spaces.items() if v is not None}
-        return replace(self, **given)  # type: ignore[arg-type]
+        return replace(self, **given)
 
     @property
     def order(self) -> int:
@@ -198,7 +200,7 @@ class Group:
         return self._fitting("z", self.matrices if self.z is None else self.z, dim)
 
     def projection(self) -> Array:
-        """Orthogonal projection P on the fixed subspace E^G of the parameters, ``int M_g dlambda``."""
+        """Orthogonal projection P on the fixed subspace E^G of the parameters: the mean of M_g."""
         matrices = self.matrices if self.z is None else self.z
         mean = np.tensordot(self.weights, matrices, axes=1)
         mean[np.abs(mean) < 1e-15] = 0.0
@@ -285,14 +287,16 @@ def _orthogonal(name: str, given: Any) -> Array:
 def _multiplication_table(matrices: Array) -> npt.NDArray[np.int64]:
     order = len(matrices)
     tree = cKDTree(matrices.reshape(order, -1))
-    if order > 1 and tree.query(matrices.reshape(order, -1), k=2)[0][:, 1].min() < 1e-7:
+    nearest = np.asarray(tree.query(matrices.reshape(order, -1), k=2)[0])
+    if order > 1 and nearest[:, 1].min() < 1e-7:
         raise NotAGroupError(
             "two of the matrices are equal; list each element once, and use acting() for a "
             "representation that is not faithful"
         )
     table = np.empty((order, order), dtype=np.int64)
     for g, matrix in enumerate(matrices):
-        distance, table[g] = tree.query((matrix @ matrices).reshape(order, -1))
+        found, table[g] = tree.query((matrix @ matrices).reshape(order, -1))
+        distance = np.asarray(found)
         if distance.max() > 1e-7:
             raise NotAGroupError(
                 f"the {order} matrices are not closed under products: element {g} times element "

@@ -1,12 +1,12 @@
 """Symmetrisation of measures: mu^G = int M_g # mu dlambda_G(g), and how far a measure is from it.
 
-A measure is weakly invariant when mu = mu^G and strongly invariant when it lives on the fixed subspace E^G
-(Maass and Fontbona, arXiv 2405.19995, section 3).
+A measure is weakly invariant when mu = mu^G and strongly invariant when it lives on the fixed
+subspace E^G (Maass and Fontbona, arXiv 2405.19995, section 3).
 """
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,20 @@ from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.remap import remap
 
-M = TypeVar("M", Density, Cloud)
 Images = npt.NDArray[np.int64]
 
 
-def symmetrise(mu: M, group: Group) -> M:
+@overload
+def symmetrise(mu: Density, group: Group) -> Density: ...
+@overload
+def symmetrise(mu: Cloud, group: Group) -> Cloud: ...
+def symmetrise(mu: Measure, group: Group) -> Measure:
     """Orbit average mu^G.
 
-    A density on a grid whose cells the group permutes is averaged exactly: the result is invariant to
-    the last bit. Otherwise each moved density is remapped conservatively and the result carries the
-    measured smearing in ``remap_error`` (L1 distance of a density from itself, moved there and back).
+    A density on a grid whose cells the group permutes is averaged exactly: the result is invariant
+    to the last bit. Otherwise each moved density is remapped conservatively and the result carries
+    the measured smearing in ``remap_error`` (L1 distance of a density from itself, moved there and
+    back).
 
     Raises
     ------
@@ -44,10 +48,10 @@ def symmetrise(mu: M, group: Group) -> M:
     """
     if isinstance(mu, Cloud):
         moved = np.concatenate([mu.points @ m.T for m in group.on_z(mu.dim)])
-        return cast(M, Cloud(moved, np.multiply.outer(group.weights, mu.weights).ravel()))
+        return Cloud(moved, np.multiply.outer(group.weights, mu.weights).ravel())
     images = group.cell_images(mu.grid)
     if images is not None:
-        return cast(M, Density(mu.grid, orbit_average(mu.values, images), mu.remap_error))
+        return Density(mu.grid, orbit_average(mu.values, images), mu.remap_error)
     total, worst = np.zeros(mu.grid.shape), 0.0
     for weight, matrix in zip(group.weights, group.on_z(mu.grid.dim), strict=True):
         if np.array_equal(matrix, np.eye(len(matrix))):
@@ -57,30 +61,33 @@ def symmetrise(mu: M, group: Group) -> M:
         back = remap(mu.grid, moved, matrix.T)
         worst = max(worst, float(np.abs(back - mu.values).sum() * mu.grid.volume))
         total += weight * moved
-    return cast(M, Density(mu.grid, total, mu.remap_error + worst))
+    return Density(mu.grid, total, mu.remap_error + worst)
 
 
 def orbit_average(values: Array, images: Images) -> Array:
     """Average of a grid function over the orbits of cells, equal to the last bit on each orbit.
 
-    The values of an orbit are added in rising order, so that the sum does not depend on where on the
-    orbit one stands.
+    The values of an orbit are added in rising order, so that the sum does not depend on where on
+    the orbit one stands. A function that is invariant comes back unchanged.
     """
     orbit = np.sort(values.ravel()[images], axis=0)
-    return cast(Array, (orbit.sum(axis=0) / len(images)).reshape(values.shape))
+    same = orbit[0] == orbit[-1]  # then the mean, with its rounding, is not needed
+    mean = np.where(same, orbit[0], orbit.sum(axis=0) / len(images))
+    return np.asarray(mean.reshape(values.shape))
 
 
 def asymmetry(mu: Measure, group: Group) -> float:
     """Largest distance of a measure from its images: ``max_g d(mu, M_g # mu)``.
 
-    L1 for a density; W2 (1D) or sliced W2 for a cloud. For a density on a grid whose cells the group
-    does not permute, differences below the remap's own smearing (see `symmetrise`) are not resolved.
+    L1 for a density; W2 (1D) or sliced W2 for a cloud. For a density on a grid whose cells the
+    group does not permute, differences below the remap's own smearing (see `symmetrise`) are not
+    resolved.
     """
     if isinstance(mu, Density):
         images = group.cell_images(mu.grid)
         moved = [_moved_values(mu, group, g, images) for g in range(group.order)]
         return max(float(np.abs(v - mu.values).sum() * mu.grid.volume) for v in moved)
-    clouds = [Cloud(mu.points @ m.T, mu.weights) for m in group.on_z(mu.dim)[1:]]
+    clouds = [Cloud(mu.points @ m.T, mu.weights) for m in group.on_z(mu.dim)]
     if mu.dim == 1:
         return max((float(distance.w2(mu, moved)) for moved in clouds), default=0.0)
     return max((float(distance.sliced_w2(mu, moved, seed=0)) for moved in clouds), default=0.0)
@@ -88,7 +95,7 @@ def asymmetry(mu: Measure, group: Group) -> float:
 
 def _moved_values(mu: Density, group: Group, g: int, images: Images | None) -> Array:
     if images is not None:
-        return mu.values.ravel()[images[g]].reshape(mu.grid.shape)
+        return np.asarray(mu.values.ravel()[images[g]].reshape(mu.grid.shape))
     matrix = group.on_z(mu.grid.dim)[g]
     if np.array_equal(matrix, np.eye(len(matrix))):
         return mu.values

@@ -1,0 +1,330 @@
+"""Units: values and pull-backs by loops, equivariance under their groups."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import PROPERTY, refuses
+from scipy.stats import ortho_group
+
+from meanfield_pde.energies import unit as module
+from meanfield_pde.energies.unit import ACTIVATIONS, AveragedUnit, MovedUnit, Unit
+from meanfield_pde.measures.group import Group
+
+SLOW = {
+    "tanh": math.tanh,
+    "logistic": lambda u: 1 / (1 + math.exp(-u)),
+    "relu": lambda u: max(u, 0.0),
+    "erf": math.erf,
+    "softplus": lambda u: math.log(1 + math.exp(u)),
+    "cos": math.cos,
+    "linear": lambda u: u,
+}
+
+
+def dot(a, b):
+    return sum(p * q for p, q in zip(a, b, strict=True))
+
+
+def pair_of_tanhs(x, z):
+    return np.stack([np.tanh(x[..., 0] * z[..., 0]), np.tanh(x[..., 1] * z[..., 1])], axis=-1)
+
+
+def swapped(unit, x, z):
+    return unit(x, [z[1], z[0]])
+
+
+# name: unit, slow version, dimensions of x and z
+UNITS = {
+    **{
+        f"ridge {name}": (Unit.ridge(name), lambda x, z, s=s: s(dot(x, z)), 2, 2)
+        for name, s in SLOW.items()
+    },
+    **{
+        f"scaled ridge {name}": (
+            Unit.scaled_ridge(name),
+            lambda x, z, s=s: z[0] * s(dot(x, z[1:])),
+            2,
+            3,
+        )
+        for name, s in SLOW.items()
+    },
+    "bump": (
+        Unit.bump(0.7),
+        lambda x, z: math.exp(-sum((p - q) ** 2 for p, q in zip(x, z, strict=True)) / 0.98),
+        3,
+        3,
+    ),
+    "harmonic": (Unit.harmonic(3), lambda x, z: math.cos(3 * (x[0] - z[0])), 1, 1),
+    "custom": (
+        Unit.custom(lambda x, z: np.sin((x * z).sum(-1)) + z[..., 0]),
+        lambda x, z: math.sin(dot(x, z)) + z[0],
+        2,
+        2,
+    ),
+    "custom with a last axis": (
+        Unit.custom(lambda x, z: np.sin((x * z).sum(-1, keepdims=True))),
+        lambda x, z: math.sin(dot(x, z)),
+        2,
+        2,
+    ),
+    "custom without a complex step": (
+        Unit.custom(lambda x, z: np.abs((x * z).sum(-1)) ** 2),
+        lambda x, z: dot(x, z) ** 2,
+        2,
+        2,
+    ),
+    "custom of two outputs": (
+        Unit.custom(pair_of_tanhs, outputs=2),
+        lambda x, z: [math.tanh(x[0] * z[0]), math.tanh(x[1] * z[1])],
+        2,
+        2,
+    ),
+    "custom with a gradient": (
+        Unit.custom(
+            lambda x, z: (x * z).sum(-1) ** 2,
+            gradient=lambda x, z: 2 * (x * z).sum(-1, keepdims=True) * x,
+        ),
+        lambda x, z: dot(x, z) ** 2,
+        2,
+        2,
+    ),
+    "moved": (
+        MovedUnit(Unit.ridge("tanh"), Group.swap().matrices[1]),
+        lambda x, z: swapped(lambda x, z: math.tanh(dot(x, z)), x, z),
+        2,
+        2,
+    ),
+    "averaged": (
+        AveragedUnit(Unit.ridge("tanh"), Group.cyclic(3)),
+        lambda x, z: (
+            sum(math.tanh(dot(x, [dot(row, z) for row in m])) for m in Group.cyclic(3).matrices) / 3
+        ),
+        2,
+        2,
+    ),
+}
+EVERY = pytest.mark.parametrize(("unit", "slow", "x_dim", "z_dim"), UNITS.values(), ids=UNITS)
+
+
+def check_unit(unit, slow, x_dim, z_dim, seed=0):
+    """Features pair by pair; pull-backs against differences of the contracted features."""
+    rng = np.random.default_rng(seed)
+    x, z = rng.normal(size=(4, x_dim)), rng.normal(size=(3, z_dim))
+    q = unit.outputs
+    found = unit.features(x, z)
+    assert found.shape == (4, 3, q)
+    for i, k in np.ndindex(4, 3):
+        np.testing.assert_allclose(found[i, k], np.atleast_1d(slow(x[i], z[k])), atol=1e-14)
+    residual = rng.normal(size=(4, q))
+
+    def contracted(one):
+        values = [np.dot(r, np.atleast_1d(slow(p, one))) for r, p in zip(residual, x, strict=True)]
+        return math.fsum(values)
+
+    pulled = unit.pullback(x, z, residual)
+    assert pulled.shape == (3, z_dim)
+    for k in range(3):
+        # Step 1e-3: h^4 f^(5)/30 with f^(5) up to 1e3, rounding 1e-13.
+        slope = reference.gradient(contracted, z[k], step=1e-3)
+        np.testing.assert_allclose(pulled[k], slope, rtol=0, atol=2e-9 * (1 + np.abs(slope).max()))
+    unit.check_dimensions(x_dim, z_dim)
+
+
+@EVERY
+@pytest.mark.parametrize("seed", range(3))
+def test_features_and_pullbacks(unit, slow, x_dim, z_dim, seed):
+    check_unit(unit, slow, x_dim, z_dim, seed)
+
+
+def test_every_activation_is_tested():
+    assert set(ACTIVATIONS) == set(SLOW)
+
+
+@pytest.mark.parametrize("name", sorted(set(SLOW) - {"linear"}))
+def test_planted_slopes_are_caught(monkeypatch, name):
+    value, slope = ACTIVATIONS[name]
+    monkeypatch.setitem(ACTIVATIONS, name, (value, lambda u: 1.001 * slope(u)))
+    for kind in ("ridge", "scaled ridge"):
+        with pytest.raises(AssertionError):
+            check_unit(*UNITS[f"{kind} {name}"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (module.Bump, lambda self, x, z, r: -bump_pullback(self, x, z, r)),
+        (module.Harmonic, lambda self, x, z, r: harmonic_pullback(self, x, z, r) / self.order),
+        (module.MovedUnit, lambda self, x, z, r: self.unit.pullback(x, z @ self.matrix.T, r)),
+        (
+            module.AveragedUnit,
+            lambda self, x, z, r: sum(
+                self.unit.pullback(x, z @ m.T, r) / 3 for m in self.group.matrices
+            ),
+        ),
+    ],
+)
+def test_planted_pullbacks_are_caught(monkeypatch, kind, wrong):
+    """A sign, a factor, and gradients that are not turned back."""
+    name = {"Bump": "bump", "Harmonic": "harmonic", "MovedUnit": "moved"}
+    monkeypatch.setattr(kind, "pullback", wrong)
+    with pytest.raises(AssertionError):
+        check_unit(*UNITS[name.get(kind.__name__, "averaged")])
+
+
+bump_pullback, harmonic_pullback = module.Bump.pullback, module.Harmonic.pullback
+
+
+def test_missing_share_of_the_group_is_caught(monkeypatch):
+    monkeypatch.setattr(Group, "weights", property(lambda group: np.ones(group.order)))
+    with pytest.raises(AssertionError):
+        check_unit(*UNITS["averaged"])
+
+
+def test_far_arguments_do_not_overflow():
+    x, z = np.array([[1e3], [-1e3]]), np.array([[1.0], [-1.0]])
+    for name in SLOW:
+        for unit, places in ((Unit.ridge(name), z), (Unit.scaled_ridge(name), np.c_[z, z])):
+            assert np.isfinite(unit.features(x, places)).all()
+            assert np.isfinite(unit.pullback(x, places, np.ones((2, 1)))).all()
+
+
+# -- equivariance
+
+
+def check_equivariant(unit, group, x_dim, z_dim, seed):
+    """sigma(rho_g x; M_g z) = rhohat_g sigma(x; z): experiments.md, 1e-14."""
+    rng = np.random.default_rng(seed)
+    x, z = rng.normal(size=(5, x_dim)), rng.normal(size=(6, z_dim))
+    features = unit.features(x, z)
+    actions = zip(group.on_x(x_dim), group.on_z(z_dim), group.on_y(unit.outputs), strict=True)
+    for on_x, on_z, on_y in actions:
+        moved = unit.features(x @ on_x.T, z @ on_z.T)
+        np.testing.assert_allclose(moved, features @ on_y.T, rtol=0, atol=2e-14)
+
+
+EQUIVARIANT = {
+    "SYS1": (Unit.bump(), Group.reflection(), 1, 1),
+    "SYS2": (Unit.ridge("tanh"), Group.swap(), 2, 2),
+    "SYS2v": (UNITS["custom of two outputs"][0], Group.swap().acting(y=lambda p: p), 2, 2),
+    "SYS3": (Unit.bump(), Group.so2(7), 2, 2),
+    "circle": (Unit.harmonic(2), Group.reflection(), 1, 1),
+    "a and b": (
+        Unit.scaled_ridge("tanh"),
+        Group.swap().acting(
+            z=lambda p: np.block([[np.eye(1), np.zeros((1, 2))], [np.zeros((2, 1)), p]])
+        ),
+        2,
+        3,
+    ),
+    "PAPER": (
+        Unit.custom(
+            lambda x, z: np.tanh((z.reshape(*z.shape[:-1], 2, 2) * x[..., None, :]).sum(-1)), 2
+        ),
+        Group.swap().acting(y=lambda p: p, z=lambda p: np.kron(p, p)),
+        2,
+        4,
+    ),
+}
+IN_SYSTEMS = pytest.mark.parametrize(
+    ("unit", "group", "x_dim", "z_dim"), EQUIVARIANT.values(), ids=EQUIVARIANT
+)
+
+
+@IN_SYSTEMS
+@pytest.mark.parametrize("seed", range(3))
+def test_units_are_equivariant(unit, group, x_dim, z_dim, seed):
+    check_equivariant(unit, group, x_dim, z_dim, seed)
+
+
+@PROPERTY
+@given(st.integers(1, 4), st.integers(0, 2**32))
+def test_ridges_and_bumps_under_any_orthogonal_matrix(dim, seed):
+    rng = np.random.default_rng(seed)
+    basis = np.atleast_2d(ortho_group.rvs(dim, random_state=rng) if dim > 1 else -1.0)
+    x, z = rng.normal(size=(3, dim)), rng.normal(size=(2, dim))
+    for unit in (Unit.ridge("softplus"), Unit.bump(2.0)):
+        moved = unit.features(x @ basis.T, z @ basis.T)
+        np.testing.assert_allclose(moved, unit.features(x, z), rtol=0, atol=2e-14)
+
+
+@pytest.mark.parametrize("name", ["SYS1", "SYS2", "SYS2v", "PAPER"])
+def test_planted_identity_on_parameters_is_caught(name):
+    """experiments.md: the control, M = id, fails at O(1)."""
+    unit, group, x_dim, z_dim = EQUIVARIANT[name]
+    still = group.acting(x=group.on_x(x_dim), z=[np.eye(z_dim)] * group.order)
+    with pytest.raises(AssertionError):
+        check_equivariant(unit, still, x_dim, z_dim, 0)
+
+
+@IN_SYSTEMS
+def test_averaged_units_are_invariant_in_their_parameters(unit, group, x_dim, z_dim):
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(4, x_dim)), rng.normal(size=(3, z_dim))
+    averaged = AveragedUnit(unit, group)
+    for m in group.on_z(z_dim):
+        found = averaged.features(x, z @ m.T)
+        np.testing.assert_allclose(found, averaged.features(x, z), rtol=0, atol=2e-14)
+        moved = MovedUnit(unit, m).features(x, z)
+        np.testing.assert_allclose(moved, unit.features(x, z @ m.T), rtol=0, atol=0)
+
+
+# -- refusals
+
+
+X, Z = np.ones((2, 1)), np.ones((3, 1))
+
+
+@pytest.mark.parametrize(
+    ("call", "argument", "got", "remedy"),
+    [
+        (lambda: Unit.ridge("sigmoid"), "activation", "'sigmoid'", "Unit.custom"),
+        (lambda: Unit.scaled_ridge(None), "activation", "None", "Unit.custom"),
+        (lambda: Unit.bump(0.0), "width", "got 0", "standard deviation"),
+        (lambda: Unit.harmonic(1.5), "order", "got 1.5", "whole"),
+        (lambda: Unit.ridge("tanh").check_dimensions(1, 2), "ridge", "x of dimension 1", "change"),
+        (lambda: Unit.scaled_ridge("tanh").check_dimensions(2, 2), "scaled_ridge", "2", "change"),
+        (lambda: Unit.bump().check_dimensions(1, 2), "bump", "z of dimension 2", "change"),
+        (lambda: Unit.harmonic().check_dimensions(2, 2), "harmonic", "x of dimension 2", "change"),
+        (
+            lambda: AveragedUnit(Unit.bump(), Group.swap()).check_dimensions(1, 1),
+            "group swap acts on z",
+            "dimension 1",
+            "acting(z",
+        ),
+        (
+            lambda: MovedUnit(Unit.bump(), np.eye(2)).check_dimensions(1, 2),
+            "bump",
+            "z of dimension 2",
+            "change",
+        ),
+        (lambda: Unit.custom("tanh"), "function must be callable", "'tanh'", "lambda x, z"),
+        (lambda: Unit.custom(np.add, outputs=0), "outputs", "got 0", "outputs of the unit"),
+        (lambda: Unit.custom(np.multiply).features(X, Z[:, [0, 0]]), "unit", "(2, 3, 2)", "sum"),
+        (
+            lambda: Unit.custom(np.add, outputs=2).features(X, Z),
+            "(..., 2)",
+            "(2, 3, 1)",
+            "outputs=",
+        ),
+        (
+            lambda: Unit.custom(lambda x, z: (x + z)[..., 0] * np.inf).features(X, Z),
+            "unit must be finite",
+            "got inf",
+            "change the unit",
+        ),
+        (
+            lambda: Unit.custom(
+                lambda x, z: (x * z).sum(-1), gradient=lambda x, z: -x + 0 * z
+            ).pullback(X, Z, X),
+            "gradient of unit is wrong",
+            "is -1, differences of the function give 1",
+            "correct it",
+        ),
+    ],
+)
+def test_refusals(call, argument, got, remedy):
+    refuses(call, argument, got, remedy)
