@@ -58,7 +58,11 @@ class Risk(Energy):
 
     def __post_init__(self) -> None:
         loss = Loss.named(self.loss) if isinstance(self.loss, str) else self.loss
-        for name, value, kind in (("unit", self.unit, Unit), ("data", self.data, Data), ("loss", loss, Loss)):
+        for name, value, kind in (
+            ("unit", self.unit, Unit),
+            ("data", self.data, Data),
+            ("loss", loss, Loss),
+        ):
             if not isinstance(value, kind):
                 raise ValueError(
                     f"{name} must be a mf.{kind.__name__}, got {type(value).__name__}; "

@@ -66,7 +66,7 @@ class March:
         # Both estimates are errors of a first-order step: of the Euler step inside Heun's method,
         # whose own error is smaller, and of b1 itself, which is therefore held to a tenth.
         self._controller = Controller(order=1)
-        self._allowed = self.tolerance * (1.0 if self.stepper.order > 1 else 0.1)
+        self._allowed = self.tolerance * (1.0 if self._explicit else 0.1)
         self._dt = self.fixed if self.fixed is not None else 1e-4 * self.span
         if self.fixed is None and self._explicit:
             self._dt = max(self._dt, SAFETY * self.stepper.limit(self.equation, self._state))

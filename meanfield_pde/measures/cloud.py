@@ -55,7 +55,9 @@ class Cloud:
                 f"weights must have shape ({n},), got {weights.shape}; give one mass a point"
             )
         if weights.min() < 0:
-            raise ValueError(f"weights must be nonnegative, got {weights.min():g}; drop such points")
+            raise ValueError(
+                f"weights must be nonnegative, got {weights.min():g}; drop such points"
+            )
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "weights", weights)
 

@@ -104,7 +104,9 @@ class Group:
         n = check.count("n", n, "the number of coordinates")
         if n > 6:
             raise ValueError(f"n must be at most 6 (n! elements), got {n}; use Group.generate")
-        return cls(f"permutation({n})", np.stack([np.eye(n)[list(p)] for p in permutations(range(n))]))
+        return cls(
+            f"permutation({n})", np.stack([np.eye(n)[list(p)] for p in permutations(range(n))])
+        )
 
     @classmethod
     def cyclic(cls, n: int) -> Group:
