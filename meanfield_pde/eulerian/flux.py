@@ -59,8 +59,7 @@ class Transport(ABC):
         """``rho - dt div F(source)``: what leaves one cell enters another."""
 
     def dissipation(self, rho: Array, xi: Array) -> float:
-        """``sum_K |K| xi_K div F_K = sum_faces |face| F (xi_K - xi_L)``, at which energy
-        falls."""
+        """``sum_K |K| xi_K div F_K``, the rate at which the free energy falls."""
         change = rho - self.advance(rho, rho, 1.0)
         return float((change * xi).sum()) * self.grid.volume
 
@@ -93,13 +92,6 @@ class Generator(Transport):
             rho.reshape(shape), source.reshape(shape), self.forward, self.backward, dt, out
         )
         return out.reshape(self.grid.shape)
-
-    def averaged_with(self, other: Generator, weight: Array) -> Generator:
-        """Mean of this generator and of ``other`` with its rates out of each cell weighted."""
-        g = weight.reshape(self.forward.shape[1:])
-        forward = 0.5 * (self.forward + other.forward * g)
-        lifted = np.stack([np.roll(g, -1, axis=0), np.roll(g, -1, axis=1)])
-        return Generator(self.grid, forward, 0.5 * (self.backward + other.backward * lifted))
 
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""
