@@ -49,6 +49,10 @@ class Functional(ABC):
     def potential(self, rho: Array) -> Array:
         """First variation at the cell centres, of grid shape."""
 
+    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
+        """Both at once, for functionals that can share the work."""
+        return self.value(rho), self.potential(rho)
+
     @abstractmethod
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential averaged over a step, for which energy cannot rise unnoticed.
@@ -214,6 +218,16 @@ class SumFunctional(Functional):
         """First variation at the cell centres."""
         return self._fixed + sum(factor * part.potential(rho) for factor, part in self._moving)
 
+    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
+        """Both at once."""
+        value = float((self._fixed * rho).sum()) * self.grid.volume
+        potential = self._fixed
+        for factor, part in self._moving:
+            its_value, its_potential = part.value_and_potential(rho)
+            value += factor * its_value
+            potential = potential + factor * its_potential
+        return value, potential
+
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential averaged over a step."""
         terms = (f * part.secant(start, end, sign * f) for f, part in self._moving)
@@ -237,7 +251,7 @@ class FixedFunctional(Functional):
 
     def value(self, rho: Array) -> float:
         """Energy."""
-        return float(np.vdot(self.field, rho) * self.grid.volume)
+        return float((self.field * rho).sum() * self.grid.volume)
 
     def potential(self, rho: Array) -> Array:
         """Return the field itself."""

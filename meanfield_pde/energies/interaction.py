@@ -266,7 +266,12 @@ class ConvolutionFunctional(Functional):
 
     def value(self, rho: Array) -> float:
         """Energy."""
-        return float(0.5 * np.vdot(self.potential(rho), rho) * self.grid.volume)
+        return self.value_and_potential(rho)[0]
+
+    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
+        """Both from one convolution."""
+        potential = self.potential(rho)
+        return float(0.5 * (potential * rho).sum() * self.grid.volume), potential
 
     def potential(self, rho: Array) -> Array:
         """``sum_L |L| W_{K-L} rho_L``."""

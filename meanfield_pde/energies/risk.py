@@ -151,6 +151,12 @@ class NetworkFunctional(Functional):
         """First variation at the cell centres."""
         return self._pull(self.loss.gradient(self.predict(rho), self.data.y))
 
+    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
+        """Both from one prediction."""
+        outputs = self.predict(rho)
+        value = float(self.data.weights @ self.loss.value(outputs, self.data.y))
+        return value, self._pull(self.loss.gradient(outputs, self.data.y))
+
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Mid-point for a quadratic loss; else the end (the start for a negative sign)."""
         if self.loss.quadratic:

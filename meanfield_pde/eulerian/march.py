@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from meanfield_pde.eulerian.stepper import Equation, Step, StepFailedError, Stepper
+from meanfield_pde.eulerian.stepper import Equation, State, StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.check import Array
 
@@ -58,18 +58,16 @@ class March:
     smallest: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._state = self.stepper.begin(self.equation, self.rho)
-        self._energy = self.equation.free_energy(self.rho)
+        self.state = State(self.equation, self.rho)
         self._mass = float(self.rho.sum())
         self.smallest = float(self.rho.min())
-        self._explicit = np.isfinite(self.stepper.limit(self.equation, self._state))
-        # Both estimates are errors of a first-order step: of the Euler step inside Heun's method,
-        # whose own error is smaller, and of b1 itself, which is therefore held to a tenth.
+        # Estimates are errors of a first-order step. Heun's own error is far smaller, as the bound
+        # on its dt keeps it accurate; implicit steps are long, and held to a tenth.
         self._controller = Controller(order=1)
-        self._allowed = self.tolerance * (1.0 if self.stepper.order > 1 else 0.1)
+        self._allowed = self.tolerance * (1.0 if self.stepper.explicit else 0.1)
         self._dt = self.fixed if self.fixed is not None else 1e-4 * self.span
-        if self.fixed is None and self._explicit:
-            self._dt = max(self._dt, SAFETY * self.stepper.limit(self.equation, self._state))
+        if self.fixed is None and self.stepper.explicit:
+            self._dt = max(self._dt, SAFETY * self.stepper.limit(self.state))
 
     def advance(self, target: float, report: Callable[[float], None]) -> None:
         """Step to the clock time ``target``, reporting each accepted step's size.
@@ -81,61 +79,72 @@ class March:
         """
         while target - self.clock > 1e-14 * self.span:
             dt, last = self._next(target - self.clock)
-            step = self._attempt(dt)
-            self.clock = target if last and step[1] == dt else self.clock + step[1]
-            self._accept(*step)
-            report(step[1])
+            taken = self._attempt(dt)
+            self.clock = target if last and taken.dt == dt else self.clock + taken.dt
+            self._accept(taken)
+            report(taken.dt)
 
     def _next(self, remaining: float) -> tuple[float, bool]:
         """Size of the next step, and whether it ends at the target."""
         dt = self._dt
-        if self._explicit:
-            dt = min(dt, SAFETY * self.stepper.limit(self.equation, self._state))
+        if self.stepper.explicit:
+            dt = min(dt, SAFETY * self.stepper.limit(self.state))
         pieces = np.ceil(remaining / dt * (1 - 1e-10))
         if pieces <= 1:
             return remaining, True
         return (remaining / 2 if pieces == 2 and self.fixed is None else dt), False
 
-    def _attempt(self, dt: float) -> tuple[Step, float, float, float]:
-        """Try ever smaller steps; return the step, its dt, error ratio and free energy."""
+    def _attempt(self, dt: float) -> Taken:
+        """Try ever smaller steps until one is good."""
         reason = ""
         while dt > SMALLEST * self.span:
             try:
-                step = self.stepper.step(self.equation, self._state, dt, self.fixed is None)
-                energy = self._check(step)
+                step = self.stepper.step(self.state, dt, self.fixed is None)
+                state = self._check(step.rho)
             except StepFailedError as refusal:
                 self.rejected += 1
                 reason, dt = str(refusal), 0.5 * dt
                 continue
             ratio = step.error / self._allowed
             if ratio <= 1.0:
-                return step, dt, ratio, energy
+                return Taken(state, dt, ratio)
             self.rejected += 1
             reason = f"the error of a step stayed at {ratio:.1e} times its tolerance"
             dt *= self._controller.reject(ratio)
         raise StuckError(reason)
 
-    def _check(self, step: Step) -> float:
-        """Return the new free energy, or refuse the step."""
-        rho = step.state.rho
+    def _check(self, rho: Array) -> State:
+        """Return the new state, or refuse the step."""
         lowest = float(rho.min())
         if not lowest >= 0.0:
             raise StepFailedError(f"a cell reached the density {lowest:.1e}")
-        energy = self.equation.free_energy(rho)
-        if not energy - self._energy <= ENERGY_RISE * max(1.0, abs(self._energy)):
-            raise StepFailedError(f"the free energy rose by {energy - self._energy:.1e}")
-        return energy
+        state = State(self.equation, rho)
+        before = self.state.free_energy
+        if not state.free_energy - before <= ENERGY_RISE * max(1.0, abs(before)):
+            rise = state.free_energy - before
+            raise StepFailedError(f"the free energy rose by {rise:.1e}")
+        return state
 
-    def _accept(self, step: Step, dt: float, ratio: float, energy: float) -> None:
-        rise = (energy - self._energy) / max(1.0, abs(self._energy))
+    def _accept(self, taken: Taken) -> None:
+        before, dt = self.state.free_energy, taken.dt
+        rise = (taken.state.free_energy - before) / max(1.0, abs(before))
         self.energy_rise = max(self.energy_rise, rise)
-        self._state, self._energy, self.rho = step.state, energy, step.state.rho
+        self.state, self.rho = taken.state, taken.state.rho
         self.steps += 1
         self.shortest, self.longest = min(self.shortest, dt), max(self.longest, dt)
         self.smallest = min(self.smallest, float(self.rho.min()))
         drift = abs(float(self.rho.sum()) - self._mass) / self._mass
         self.mass_drift = max(self.mass_drift, drift)
         if self.fixed is None:
-            self._controller, factor = self._controller.accept(ratio)
+            self._controller, factor = self._controller.accept(taken.ratio)
             proposed = dt * factor
             self._dt = proposed if dt >= self._dt or factor < 1.0 else max(self._dt, proposed)
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """An accepted step: the new state, its dt, and its error over the tolerance."""
+
+    state: State
+    dt: float
+    ratio: float

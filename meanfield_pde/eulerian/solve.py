@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from meanfield_pde.eulerian.flux import FLUXES, Flux
+from meanfield_pde.eulerian.choose import choose
+from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
 from meanfield_pde.eulerian.solution import Solution, Statistics
-from meanfield_pde.eulerian.stepper import STEPPERS, Equation, Stepper
+from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.measures import check
@@ -19,10 +19,6 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 
 logger = logging.getLogger(__name__)
-
-EXPLICIT_STEPS = {1: 50_000, 2: 10_000}
-"""Explicit steps, by dimension, that cost about as much as the implicit steps of the same
-accuracy."""
 
 
 class SolveError(RuntimeError):
@@ -52,16 +48,19 @@ def solve(
     save : sequence of float or int, optional
         Times to save at, or a number of equispaced times; 0 and t1 where it is left out.
     flux : str or Flux
-        ``sg`` (Scharfetter-Gummel); ``auto`` is that.
+        ``sg`` (Scharfetter-Gummel), ``rl`` (ratio-limited: second order where the drift
+        dominates, with explicit steps only), or ``auto``: by the cell Peclet number where the
+        mass is.
     stepper : str or Stepper
-        ``heun`` (explicit, order 2), ``b1`` (implicit, order 1, dissipating for every dt), or
-        ``auto``: explicit unless its positivity bound asks for very many steps.
+        ``heun`` (explicit, order 2), ``mprk22`` (implicit, order 2), ``b1`` (implicit, order 1,
+        dissipating for every dt), or ``auto``: explicit unless its positivity bound asks for
+        very many steps, else mprk22.
     tolerance : float
-        Largest L1 error of a step: for ``heun`` of the Euler step inside it (its own error is
-        of the next order); for ``b1``, which has no better step inside, a tenth of this.
+        Largest L1 error of a step, by an estimate of order 1: for ``heun`` and ``mprk22`` that
+        of the Euler step inside, far above their own. Implicit steps are held to a tenth of it.
     dt : float, optional
-        Fixed step in the flow's own clock, with no error control. A step that cannot be stable is
-        an error for ``heun`` and split in two for ``b1``.
+        Fixed step in the flow's own clock, with no error control. A step that cannot be stable
+        is an error for ``heun``; a step that an implicit method cannot take is split.
     progress : bool
         Whether to show a progress bar.
     throw : bool
@@ -103,12 +102,11 @@ def solve(
         dt = check.number("dt", dt, "give a positive step or leave it out", above=0)
     times = problem.save_times(save)
     grid, energy = problem.initial.grid, problem.flow.energy
-    scheme = _pick("flux", flux, FLUXES, Flux, FLUXES["sg"])
-    equation = Equation(grid, energy.smooth.on(grid), energy.beta, scheme)
     span = problem.flow.clock(0.0, problem.t1)
     rho = problem.initial.values
-    chosen, reason = _choose_stepper(stepper, equation, rho, span, dt)
-    logger.info("flux %s, stepper %s: %s", scheme.name, chosen.name, reason)
+    smooth = grid, energy.smooth.on(grid), energy.beta
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
+    logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
     march = March(equation, chosen, rho, span, tolerance, dt)
     saved, failure = _march_through(problem, march, times, progress)
     solution = _collect(problem, march, times[: len(saved)], saved, reason, failure)
@@ -117,52 +115,11 @@ def solve(
     return solution
 
 
-T = TypeVar("T")
-
-
-def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
-    if isinstance(given, kind):
-        return cast(T, given)
-    if given == "auto":
-        return automatic
-    if not isinstance(given, str) or given not in known:
-        raise ValueError(
-            f"{name} must be auto, {', '.join(known)} or a {kind.__name__}, got {given!r}; "
-            "auto is a good choice"
-        )
-    return known[given]
-
-
-def _choose_stepper(
-    stepper: str | Stepper, equation: Equation, rho: Array, span: float, dt: float | None
-) -> tuple[Stepper, str]:
-    """Return the stepper and why: explicit where its bound allows few enough steps."""
-    explicit = STEPPERS["heun"]
-    bound = explicit.limit(equation, explicit.begin(equation, rho))
-    limit = EXPLICIT_STEPS[equation.grid.dim]
-    count = span / bound if dt is None else (0 if dt <= bound else np.inf)
-    which = "heun" if count <= limit else "b1"
-    if dt is None:
-        few = "few enough" if which == "heun" else f"more than the {limit} that pay"
-        reason = f"positivity bounds explicit steps by {bound:.2g}, about {count:.0f} steps: {few}"
-    else:
-        reason = f"dt = {dt:g} against the positivity bound {bound:.2g} of explicit steps"
-    chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[which])
-    if stepper != "auto":
-        reason = "as asked"
-    if dt is not None and dt > chosen.limit(equation, chosen.begin(equation, rho)):
-        raise ValueError(
-            f"dt must be at most {bound:.3g} for explicit steps to stay positive, got {dt:g}; "
-            "leave dt out, or use stepper='b1'"
-        )
-    return chosen, reason
-
-
 def _march_through(
     problem: Problem, march: March, times: Array, progress: bool
-) -> tuple[list[Array], str]:
+) -> tuple[list[State], str]:
     """Densities at the times, as far as they were reached, and the reason for stopping early."""
-    saved: list[Array] = []
+    saved: list[State] = []
     with progress_bar("density", march.span, progress) as report:
         for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
             try:
@@ -170,16 +127,16 @@ def _march_through(
                 march.advance(march.clock + problem.flow.clock(float(before), float(t)), report)
             except StuckError as stuck:
                 return saved, str(stuck)
-            saved.append(march.rho)
+            saved.append(march.state)
     return saved, ""
 
 
 def _collect(
-    problem: Problem, march: March, times: Array, saved: list[Array], reason: str, failure: str
+    problem: Problem, march: March, times: Array, saved: list[State], reason: str, failure: str
 ) -> Solution:
     assert isinstance(problem.initial, Density)
     equation = march.equation
-    densities = tuple(Density(equation.grid, rho) for rho in saved)
+    densities = tuple(Density(equation.grid, state.rho) for state in saved)
     steps = f"{march.steps} steps of {march.stepper.name} ({march.rejected} repeated)"
     result = f"reached t = {problem.t1:g} in {steps}; {reason}"
     if not failure and times[-1] < problem.t1:
@@ -187,8 +144,8 @@ def _collect(
     if failure:
         result = (
             f"stopped at clock time {march.clock:.6g} of {march.span:.6g} after {steps}: no step "
-            f"was small enough, the last because {failure}; refine the grid, or check that the energy "
-            "is bounded below and its potential smooth on the grid"
+            f"was small enough, the last because {failure}; refine the grid, or check that the "
+            "energy is bounded below and its potential smooth on the grid"
         )
     statistics = Statistics(
         equation.flux.name,
@@ -205,9 +162,9 @@ def _collect(
         problem,
         times,
         densities,
-        np.array([equation.free_energy(rho) for rho in saved]),
+        np.array([state.free_energy for state in saved]),
         np.array([rho.mass for rho in densities]),
-        np.array([equation.dissipation(rho) for rho in saved]),
+        np.array([state.dissipation for state in saved]),
         statistics,
         result,
         not failure,

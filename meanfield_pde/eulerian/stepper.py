@@ -1,4 +1,4 @@
-r"""Steppers: the equation in time. State in, state out.
+r"""Steppers: the equation in time. State in, density out.
 
 ``heun``: the explicit strong-stability-preserving Runge-Kutta method of order 2, positive under
 the bound ``dt <= 1 / (largest outflow)``, which is checked again at the second stage.
@@ -7,21 +7,31 @@ the bound ``dt <= 1 / (largest outflow)``, which is checked again at the second 
 \rho` with :math:`\bar\Phi` the energy's secant between rho and rho'. Positive and dissipating
 for every dt (Schlichting and Seis 2022). The iteration runs on the potential: every iterate
 gives a positive density of the right mass.
+
+``mprk22``: the modified Patankar-Runge-Kutta method of order 2 (Burchard, Deleersnijder and
+Meister 2003; for Fokker-Planck equations Bartel, Lampert and Ranocha 2024): an implicit Euler
+step y with the potential of rho, then :math:`(I - dt \bar A) \rho' = \rho` with :math:`\bar
+A_{KL} = (A_{KL}[\rho] \rho_L / y_L + A_{KL}[y]) / 2`. Both matrices are generators: positive
+and conservative for every dt, with the Gibbs states as fixed points. In 2D the solves run along
+lines, in a symmetrised Strang splitting, with the potential frozen at the mean of its values at
+rho and at y. That the free energy falls is not proven for it; the march checks.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
+from scipy.special import xlogy
 
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian import _kernels
 from meanfield_pde.eulerian.fixed_point import anderson
-from meanfield_pde.eulerian.flux import Flux, Generator
+from meanfield_pde.eulerian.flux import Flux, Generator, ScharfetterGummel, Transport
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -39,38 +49,65 @@ class Equation:
     beta: float
     flux: Flux
 
+    def transport(self, potential: Array) -> Transport:
+        """Flux for a potential."""
+        return self.flux.transport(self.grid, potential, self.beta)
+
     def generator(self, potential: Array) -> Generator:
-        """Rates for a potential."""
-        return self.flux.generator(self.grid, potential, self.beta)
+        """Rates of the Scharfetter-Gummel flux, the linear one, for a potential."""
+        return ScharfetterGummel().transport(self.grid, potential, self.beta)
 
-    def free_energy(self, rho: Array) -> float:
-        """Energy with its entropy."""
-        value = self.energy.value(rho)
-        if self.beta:
-            positive = rho[rho > 0]
-            value += self.beta * float((positive * np.log(positive)).sum()) * self.grid.volume
-        return value
-
-    def dissipation(self, rho: Array) -> float:
-        """Discrete dissipation of the free energy at rho; cells without mass count as 1e-300."""
-        phi = self.energy.potential(rho)
-        xi = phi + self.beta * np.log(np.maximum(rho, 1e-300)) if self.beta else phi
-        return self.generator(phi).dissipation(rho, xi)
+    @cached_property
+    def constant_transport(self) -> Transport:
+        """Flux of an energy whose potential does not depend on the density."""
+        return self.transport(self.energy.potential(np.zeros(self.grid.shape)))
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Density, with the generator of its own potential where a stepper keeps it."""
+    """A density with what follows from it; each is computed once, when it is first asked for."""
 
+    equation: Equation
     rho: Array
-    generator: Generator | None = None
+
+    @cached_property
+    def _evaluated(self) -> tuple[float, Array]:
+        return self.equation.energy.value_and_potential(self.rho)
+
+    @property
+    def potential(self) -> Array:
+        """Potential of the density."""
+        return self._evaluated[1]
+
+    @cached_property
+    def transport(self) -> Transport:
+        """Flux for the density's own potential."""
+        if self.equation.energy.constant:
+            return self.equation.constant_transport
+        return self.equation.transport(self.potential)
+
+    @cached_property
+    def free_energy(self) -> float:
+        """Energy with its entropy."""
+        entropy = 0.0
+        if self.equation.beta:
+            entropy = float(xlogy(self.rho, self.rho).sum()) * self.equation.grid.volume
+        return self._evaluated[0] + self.equation.beta * entropy
+
+    @property
+    def dissipation(self) -> float:
+        """Discrete dissipation of the free energy; cells without mass count as 1e-300."""
+        xi = self.potential
+        if self.equation.beta:
+            xi = xi + self.equation.beta * np.log(np.maximum(self.rho, 1e-300))
+        return self.transport.dissipation(self.rho, xi)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step that was taken: the new state and an estimate of its L1 error."""
+    """A step that was taken: the new density and an estimate of its L1 error."""
 
-    state: State
+    rho: Array
     error: float
 
 
@@ -79,17 +116,14 @@ class Stepper(ABC):
 
     name: str
     order: int
+    explicit: bool
 
     @abstractmethod
-    def begin(self, equation: Equation, rho: Array) -> State:
-        """State to start from."""
-
-    @abstractmethod
-    def limit(self, equation: Equation, state: State) -> float:
+    def limit(self, state: State) -> float:
         """Largest dt for which the step is known to be positive."""
 
     @abstractmethod
-    def step(self, equation: Equation, state: State, dt: float, estimate: bool) -> Step:
+    def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Take a step; with ``estimate``, measure its error.
 
         Raises
@@ -105,32 +139,20 @@ class Heun(Stepper):
 
     name = "heun"
     order = 2
+    explicit = True
 
-    def begin(self, equation: Equation, rho: Array) -> State:
-        """Compute the first generator."""
-        return State(rho, equation.generator(equation.energy.potential(rho)))
-
-    def limit(self, equation: Equation, state: State) -> float:
+    def limit(self, state: State) -> float:
         """Inverse of the largest outflow."""
-        assert state.generator is not None
-        outflow = state.generator.outflow
+        outflow = state.transport.outflow
         return 1.0 / outflow if outflow > 0 else np.inf
 
-    def step(self, equation: Equation, state: State, dt: float, estimate: bool) -> Step:
+    def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Two Euler steps, averaged with the start."""
-        first = state.generator
-        assert first is not None
-        stage = first.advance(state.rho, state.rho, dt)
-        second = first
-        if not equation.energy.constant:
-            second = equation.generator(equation.energy.potential(stage))
-            if dt * second.outflow > 1.0:
-                raise StepFailedError("the second stage would not be positive")
-        rho = 0.5 * (state.rho + second.advance(stage, stage, dt))
-        error = float(np.abs(rho - stage).sum() * equation.grid.volume) if estimate else 0.0
-        if not equation.energy.constant:
-            return Step(self.begin(equation, rho), error)
-        return Step(State(rho, first), error)
+        stage = State(state.equation, state.transport.advance(state.rho, state.rho, dt))
+        if stage.transport is not state.transport and dt * stage.transport.outflow > 1.0:
+            raise StepFailedError("the second stage would not be positive")
+        rho = 0.5 * (state.rho + stage.transport.advance(stage.rho, stage.rho, dt))
+        return Step(rho, _apart(state, rho, stage.rho) if estimate else 0.0)
 
 
 @dataclass(frozen=True)
@@ -141,34 +163,31 @@ class B1(Stepper):
     iterations: int = 50
     name = "b1"
     order = 1
+    explicit = False
 
-    def begin(self, equation: Equation, rho: Array) -> State:
-        """Nothing to prepare."""
-        return State(rho)
-
-    def limit(self, equation: Equation, state: State) -> float:
+    def limit(self, state: State) -> float:
         """No limit."""
         return np.inf
 
-    def step(self, equation: Equation, state: State, dt: float, estimate: bool) -> Step:
+    def step(self, state: State, dt: float, estimate: bool) -> Step:
         """One step, or two half steps with the full one beside them."""
-        full = self._solve(equation, state.rho, dt)
+        full = self._solve(state, dt)
         if not estimate:
-            return Step(State(full), 0.0)
-        half = self._solve(equation, self._solve(equation, state.rho, 0.5 * dt), 0.5 * dt)
-        return Step(State(half), float(np.abs(half - full).sum() * equation.grid.volume))
+            return Step(full, 0.0)
+        middle = State(state.equation, self._solve(state, 0.5 * dt))
+        half = self._solve(middle, 0.5 * dt)
+        return Step(half, _apart(state, half, full))
 
-    def _solve(self, equation: Equation, rho: Array, dt: float) -> Array:
-        energy = equation.energy
-        phi = energy.potential(rho)
+    def _solve(self, state: State, dt: float) -> Array:
+        equation, energy, rho = state.equation, state.equation.energy, state.rho
         if energy.constant:
-            return implicit_euler(equation.generator(phi), rho, dt)
+            return implicit_euler(equation.generator(state.potential), rho, dt)
 
         def again(potential: Array) -> Array:
             return energy.secant(rho, implicit_euler(equation.generator(potential), rho, dt))
 
-        scale = max(1.0, float(np.abs(phi).max()))
-        found = anderson(again, phi, self.tolerance * scale, limit=self.iterations)
+        scale = max(1.0, float(np.abs(state.potential).max()))
+        found = anderson(again, state.potential, self.tolerance * scale, limit=self.iterations)
         if not found.converged:
             raise StepFailedError(
                 f"the averaged potential did not settle in {found.iterations} iterations "
@@ -177,7 +196,87 @@ class B1(Stepper):
         return implicit_euler(equation.generator(found.point), rho, dt)
 
 
-STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1()}
+@dataclass(frozen=True)
+class MPRK22(Stepper):
+    """Implicit, order 2, without iteration; in 2D by lines.
+
+    The error estimate is the distance to the implicit Euler step inside it.
+    """
+
+    name = "mprk22"
+    order = 2
+    explicit = False
+
+    def limit(self, state: State) -> float:
+        """No limit."""
+        return np.inf
+
+    def step(self, state: State, dt: float, estimate: bool) -> Step:
+        """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
+        one = self._on_a_line if state.rho.ndim == 1 else self._by_lines
+        stage, rho = one(state, dt)
+        return Step(rho, _apart(state, rho, stage) if estimate else 0.0)
+
+    def _on_a_line(self, state: State, dt: float) -> tuple[Array, Array]:
+        first = Columns(state.equation.generator(state.potential), 0)
+        rho = state.rho[:, None]
+        stage = first.euler(rho, dt)
+        second = first
+        if not state.equation.energy.constant:
+            potential = state.equation.energy.potential(stage[:, 0])
+            second = Columns(state.equation.generator(potential), 0)
+        return stage[:, 0], first.patankar(rho, stage, dt, second)[:, 0]
+
+    def _by_lines(self, state: State, dt: float) -> tuple[Array, Array]:
+        equation, energy = state.equation, state.equation.energy
+        generator = equation.generator(state.potential)
+        along = [Columns(generator, axis) for axis in (0, 1)]
+        stage = along[1].euler(along[0].euler(state.rho, dt).T, dt).T
+        if not energy.constant:
+            potential = 0.5 * (state.potential + energy.potential(stage))
+            generator = equation.generator(potential)
+            along = [Columns(generator, axis) for axis in (0, 1)]
+        parts = []
+        for outer, inner in ((0, 1), (1, 0)):
+            rho = state.rho if outer == 0 else state.rho.T
+            rho = along[outer].second_order(rho, 0.5 * dt).T
+            rho = along[inner].second_order(rho, dt).T
+            rho = along[outer].second_order(rho, 0.5 * dt)
+            parts.append(rho if outer == 0 else rho.T)
+        return stage, 0.5 * (parts[0] + parts[1])
+
+
+class Columns:
+    """Implicit steps along the lines of one axis, laid out as the columns of an array."""
+
+    def __init__(self, generator: Generator, axis: int) -> None:
+        self.periodic = generator.grid.periodic
+        rates = generator.forward[axis], generator.backward[axis]
+        self.forward, self.backward = (np.ascontiguousarray(r.T if axis else r) for r in rates)
+
+    def euler(self, rho: Array, dt: float) -> Array:
+        """Implicit Euler."""
+        rho = np.ascontiguousarray(rho)
+        out = np.empty_like(rho)
+        _kernels.solve_columns(rho, self.forward, self.backward, dt, self.periodic, out)
+        return out
+
+    def patankar(self, rho: Array, stage: Array, dt: float, second: Columns) -> Array:
+        """Second stage: mean of the rates here, weighted by rho / stage, and of ``second``."""
+        down, up, out = np.empty_like(stage), np.empty_like(stage), np.empty_like(stage)
+        _kernels.patankar_columns(
+            rho, stage, self.forward, self.backward, second.forward, second.backward, down, up
+        )
+        _kernels.solve_columns(rho, down, up, dt, self.periodic, out)
+        return out
+
+    def second_order(self, rho: Array, dt: float) -> Array:
+        """Both stages with the same rates."""
+        rho = np.ascontiguousarray(rho)
+        return self.patankar(rho, self.euler(rho, dt), dt, self)
+
+
+STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "mprk22": MPRK22()}
 
 
 def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
@@ -193,16 +292,7 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
         If rounding left a negative value (2D, dt times rates beyond about 1e12).
     """
     if generator.grid.dim == 1:
-        out = np.empty_like(rho)
-        _kernels.solve_line(
-            rho,
-            generator.forward[0, :, 0],
-            generator.backward[0, :, 0],
-            dt,
-            generator.grid.periodic,
-            out,
-        )
-        return out
+        return Columns(generator, 0).euler(rho[:, None], dt)[:, 0]
     matrix = csc_array(eye_array(rho.size, format="csc") - dt * generator.matrix())
     factors = splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
@@ -212,3 +302,7 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
     if result.min() < 0:
         raise StepFailedError(f"rounding in the linear solve left a density of {result.min():.1e}")
     return result
+
+
+def _apart(state: State, first: Array, second: Array) -> float:
+    return float(np.abs(first - second).sum() * state.equation.grid.volume)

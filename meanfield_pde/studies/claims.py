@@ -281,7 +281,7 @@ def _apart(first: Solution, second: Solution) -> float:
 def _generator(setting: Setting, values: Array | None = None) -> Generator:
     rho = setting.initial.values if values is None else values
     potential = setting.energy.smooth.on(setting.grid).potential(rho)
-    return ScharfetterGummel().generator(setting.grid, potential, setting.energy.beta)
+    return ScharfetterGummel().transport(setting.grid, potential, setting.energy.beta)
 
 
 def _outflow(forward: Array, backward: Array) -> Array:

@@ -1,0 +1,110 @@
+"""The choice of flux and stepper, and the reason for it.
+
+A flux is chosen by the cell Peclet number |q| = |dPhi| / beta where the mass is:
+Scharfetter-Gummel up to 1, the ratio-limited flux beyond. A stepper is chosen by cost: the
+explicit one unless its positivity bound asks for so many steps that implicit ones, of the same
+order, are cheaper.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from meanfield_pde.energies.energy import Functional
+from meanfield_pde.eulerian.flux import FLUXES, Flux
+from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.grid import Grid
+
+EXPLICIT_STEPS = {1: 20_000, 2: 4_000}
+"""Explicit steps, by dimension, beyond which implicit steps are taken."""
+PECLET_SHARE = 0.1
+"""Share of the mass that may see a cell Peclet number above 1 before slopes are limited."""
+
+T = TypeVar("T")
+
+
+def choose(
+    flux: str | Flux,
+    stepper: str | Stepper,
+    problem: tuple[Grid, Functional, float],
+    rho: Array,
+    span: float,
+    dt: float | None,
+) -> tuple[Equation, Stepper, str]:
+    """Return the equation with its flux, the stepper, and why these.
+
+    Parameters
+    ----------
+    flux, stepper
+        As given to `solve`.
+    problem : tuple
+        Grid, energy without entropy, and diffusion.
+    rho : array of grid shape
+        Initial density.
+    span : float
+        Whole time, in the flow's own clock.
+    dt : float or None
+        Fixed step.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the two do not go together, or dt cannot be stable.
+    """
+    plain = Equation(*problem, FLUXES["sg"])
+    share = _share_above_one(plain, rho)
+    wanted = FLUXES["rl" if share > PECLET_SHARE else "sg"]
+    equation = Equation(*problem, _pick("flux", flux, FLUXES, Flux, wanted))
+    bound = STEPPERS["heun"].limit(State(equation, rho))
+    limit = EXPLICIT_STEPS[equation.grid.dim]
+    explicit = span / bound <= limit if dt is None else dt <= bound
+    if equation.flux.name != "sg" and flux != "auto":
+        explicit = True  # the only kind that the flux asked for goes with
+    wanted_stepper = STEPPERS["heun" if explicit else "mprk22"]
+    chosen = _pick("stepper", stepper, STEPPERS, Stepper, wanted_stepper)
+    if not chosen.explicit and equation.flux.name != "sg":
+        if flux != "auto":
+            raise ValueError(
+                f"flux must be sg for the implicit stepper {chosen.name}, got "
+                f"{equation.flux.name!r}; use stepper='heun', or leave one of the two out"
+            )
+        equation = plain
+    if dt is not None and chosen.explicit and dt > bound:
+        raise ValueError(
+            f"dt must be at most {bound:.3g} for explicit steps to stay positive, got {dt:g}; "
+            "leave dt out, or use stepper='mprk22'"
+        )
+    steps = f"explicit steps are bounded by {bound:.2g}, about {span / bound:.0f} in all"
+    peclet = f"{share:.1%} of the mass sees a cell Peclet number above 1"
+    return equation, chosen, f"{peclet}; {steps}"
+
+
+def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
+    if isinstance(given, kind):
+        return cast(T, given)
+    if given == "auto":
+        return automatic
+    if not isinstance(given, str) or given not in known:
+        raise ValueError(
+            f"{name} must be auto, {', '.join(known)} or a {kind.__name__}, got {given!r}; "
+            "auto is a good choice"
+        )
+    return known[given]
+
+
+def _share_above_one(equation: Equation, rho: Array) -> float:
+    """Share of the mass in cells with a face at which |q| > 1 (all of it at beta = 0)."""
+    phi = equation.energy.potential(rho)
+    if equation.beta == 0:
+        return float(np.ptp(phi) > 0)
+    above = np.zeros(rho.shape, dtype=bool)
+    for axis in range(rho.ndim):
+        steep = np.abs(np.diff(phi, axis=axis)) > equation.beta
+        for side in ((0, 1), (1, 0)):
+            width = [(0, 0)] * rho.ndim
+            width[axis] = side
+            above |= np.pad(steep, width)
+    return float(rho[above].sum() / rho.sum())
