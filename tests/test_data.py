@@ -194,3 +194,11 @@ def test_planted_defects_are_measured(data, group, place, value):
 )
 def test_refusals(call, argument, got, remedy):
     refuses(call, argument, got, remedy)
+
+
+def test_invariance_counts_repeated_nodes_together() -> None:
+    """Nodes 1, 1, -1 with weights 1/4, 1/4, 1/2 are the fair coin on {1, -1}."""
+    fair = Data(np.array([1.0, 1.0, -1.0]), np.ones(3), np.array([0.25, 0.25, 0.5]))
+    assert max(fair.invariance_defect(Group.reflection())) < 1e-15
+    biased = Data(np.array([1.0, 1.0, -1.0]), np.ones(3), np.array([0.3, 0.3, 0.4]))
+    assert max(biased.invariance_defect(Group.reflection())) > 0.1

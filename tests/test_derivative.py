@@ -233,3 +233,17 @@ FAR = np.array([[1.0], [2.0], [3.0]])
 )
 def test_refusals(call, argument, got, remedy):
     refuses(call, argument, got, remedy)
+
+
+def test_a_gradient_is_checked_anew_where_points_leave_the_box() -> None:
+    """Inside |z| < 1 the function is z^2; outside, abs hides the slope from the complex step."""
+
+    def kinked(z: np.ndarray) -> np.ndarray:
+        inside = (z**2).sum(-1)
+        return np.where(np.abs(z[..., 0]) < 1, inside, 2 * np.abs(z[..., 0]) - 1)
+
+    derivative = Derivative("f", kinked)
+    inner = np.linspace(-0.5, 0.5, 20)[:, None]
+    np.testing.assert_allclose(derivative(inner), 2 * inner, atol=1e-12)
+    outer = np.linspace(2.0, 3.0, 20)[:, None]
+    np.testing.assert_allclose(derivative(outer), 2.0, rtol=1e-9)

@@ -423,3 +423,14 @@ def test_refusals(call, argument, got, remedy):
 def test_energy_is_an_interface():
     with pytest.raises(TypeError, match="abstract"):
         Energy()
+
+
+def test_energies_subtract_divide_and_sum() -> None:
+    rho = Density.gaussian(Grid.box(-6, 6, 50), 0.5, 0.3)
+    first, second = Potential(lambda z: (z**2).sum(-1)), Penalty()
+    value = first.value(rho)
+    assert (-first).value(rho) == -value
+    assert (first / 2).value(rho) == 0.5 * value
+    assert sum([first, second]).value(rho) == (first + second).value(rho)
+    with pytest.raises(ValueError, match="divisor|factor"):
+        _ = first / float("nan")

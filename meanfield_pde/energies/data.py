@@ -130,19 +130,26 @@ class Data:
         return int(self.y.shape[1])
 
     def invariance_defect(self, group: Group) -> tuple[float, float]:
-        """How far the law of (x, y) is from invariant: largest defect in place or weight, and in y.
+        """How far the law of (x, y) is from invariant: in places and weights, and in y.
 
-        Each node is moved by each element and compared with the node nearest to it; both numbers
-        are 0 up to rounding when (rho_g X, rhohat_g Y) has the law of (X, Y).
+        Each place is moved by each element and compared with the place nearest to it: how far away
+        that is, the difference of the weights (times the number of nodes), and that of the mean
+        of y there. All are 0 up to rounding when (rho_g X, rhohat_g Y) has the law of (X, Y).
         """
         embedded = self._embed(self.x)
-        tree = cKDTree(embedded)
+        same: Any = cKDTree(embedded).query_ball_point(embedded, 1e-9)  # nodes may be repeated
+        first, node = np.unique([min(found) for found in same], return_inverse=True)
+        weights = np.bincount(node, self.weights)
+        x = self.x[first]
+        sums = np.stack([np.bincount(node, self.weights * y) for y in self.y.T], axis=1)
+        y = np.divide(sums, weights[:, None], out=self.y[first].copy(), where=weights[:, None] > 0)
+        tree = cKDTree(self._embed(x))
         place, value = 0.0, 0.0
         for on_x, on_y in zip(group.on_x(self.dim), group.on_y(self.outputs), strict=True):
-            gap, index = tree.query(self._embed(self.x @ on_x.T))
-            weight = np.abs(self.weights[index] - self.weights).max() * self.size
+            gap, index = tree.query(self._embed(x @ on_x.T))
+            weight = np.abs(weights[index] - weights).max() * self.size
             place = max(place, float(np.max(gap)), float(weight))
-            value = max(value, float(np.abs(self.y[index] - self.y @ on_y.T).max()))
+            value = max(value, float(np.abs(y[index] - y @ on_y.T).max()))
         return place, value
 
     def _embed(self, x: Array) -> Array:

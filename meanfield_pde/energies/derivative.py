@@ -3,7 +3,8 @@
 A gradient comes from the user, from the complex step ``Im f(z + i h e) / h`` (exact to rounding,
 but wrong for functions such as ``abs`` that are not analytic), or from sixth-order central
 differences. Whichever it is, it is compared with differences at the first points where it is used
-and beside them, and an error is raised where a given one disagrees.
+and beside them, again wherever later points leave the box of the earlier ones, and an error is
+raised where a given one disagrees.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ COMPLEX_STEP = 1e-30
 STEP = 4e-3
 """Step of the central differences, relative to max(1, |z|): balances h^6 against rounding / h."""
 AGREEMENT = 1e-6
-PROBES = 32
+PROBES = 256
+WIDER = 0.25
+"""How far points may leave the checked box, relative to its width, before it is checked anew."""
 ASIDE = 0.05
 """How far from the probes others are put, relative to max(1, |z|)."""
 
@@ -55,6 +58,7 @@ class Derivative:
         self.function = function
         self.given = given
         self._chosen: dict[int, str] = {}
+        self._checked: dict[int, tuple[Array, Array]] = {}
 
     def __call__(self, points: Array) -> Array:
         """Gradient at the points, with a last axis of length d.
@@ -65,8 +69,10 @@ class Derivative:
             If a given gradient is wrong or has the wrong shape, or differences do not settle.
         """
         dim = points.shape[-1]
-        if dim not in self._chosen:
-            self._chosen[dim] = self._choose(_probes(points))
+        if self._leaves_checked(points.reshape(-1, dim)):
+            method = self._choose(_probes(points.reshape(-1, dim)))
+            if self._chosen.get(dim) != "differences":
+                self._chosen[dim] = method
         method = self._chosen[dim]
         if method == "given":
             return self._given(points)
@@ -76,6 +82,19 @@ class Derivative:
         if not settled.all():
             self._fail(points, settled)
         return gradient
+
+    def _leaves_checked(self, points: Array) -> bool:
+        """Whether points lie outside the box in which the gradient was checked; widen it."""
+        low, high = points.min(axis=0), points.max(axis=0)
+        if points.shape[-1] not in self._checked:
+            self._checked[points.shape[-1]] = low, high
+            return True
+        least, most = self._checked[points.shape[-1]]
+        margin = WIDER * (most - least)
+        if (low >= least - margin).all() and (high <= most + margin).all():
+            return False
+        self._checked[points.shape[-1]] = np.minimum(low, least), np.maximum(high, most)
+        return True
 
     def _choose(self, probes: Array) -> str:
         shape, places = np.shape(self.function(probes)), probes.shape[:-1]
@@ -159,13 +178,10 @@ class Derivative:
 
 
 def _probes(points: Array) -> Array:
-    """At most `PROBES` of the points along every axis of the array, evenly spread."""
-    picked = points
-    for axis, length in enumerate(points.shape[:-1]):
-        if length > PROBES:
-            chosen = np.linspace(0, length - 1, PROBES).astype(int)
-            picked = np.take(picked, chosen, axis=axis)
-    return np.array(picked)
+    """About `PROBES` of the points (n, d), evenly spread, and the extreme ones along each axis."""
+    spread = np.linspace(0, len(points) - 1, min(PROBES, len(points))).astype(int)
+    extreme = np.concatenate([points.argmin(axis=0), points.argmax(axis=0)])
+    return np.asarray(points[np.unique(np.concatenate([spread, extreme]))])
 
 
 def _close(a: Array, b: Array) -> Any:

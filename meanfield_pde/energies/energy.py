@@ -159,6 +159,20 @@ class Energy(ABC):
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: Any) -> Energy:
+        """Multiple of an energy by the inverse of a number."""
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        return self * (1.0 / check.number("divisor", divisor, "divide by a number that is not 0"))
+
+    def __neg__(self) -> Energy:
+        """Negative of an energy."""
+        return -1.0 * self
+
+    def __radd__(self, other: Any) -> Energy:
+        """Let ``sum([...])`` work, which starts at 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
 
 _functionals: WeakKeyDictionary[Energy, tuple[Grid, Functional]] = WeakKeyDictionary()
 

@@ -58,7 +58,11 @@ class Grid:
                 f"a grid has 1 or 2 dimensions, got {len(self.cells)}; use particles "
                 "(mf.simulate) in higher dimension"
             )
+        for n in self.cells:
+            check.count("cells", n, "give a positive count a dimension")
         for low, high in zip(self.lower, self.upper, strict=True):
+            check.number("lower", low, "give a finite corner")
+            check.number("upper", high, "give a finite corner")
             if not low < high:
                 raise ValueError(f"lower must be below upper, got {low:g} and {high:g}; swap them")
 
@@ -147,11 +151,10 @@ def _sides(
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
     low = np.atleast_1d(check.array("lower", lower, "give one number a dimension"))
     high = np.atleast_1d(check.array("upper", upper, "give one number a dimension"))
-    counts = [cells] if np.ndim(cells) == 0 else list(cells)  # type: ignore[arg-type]
+    counts: list[int] = [cells] if np.ndim(cells) == 0 else list(cells)  # type: ignore
     if low.ndim != 1 or high.ndim != 1:
         raise ValueError(
             f"lower and upper must be scalars or flat sequences, got shapes {low.shape} and "
             f"{high.shape}; give one number a dimension"
         )
-    checked = tuple(check.count("cells", n, "give a positive count a dimension") for n in counts)
-    return tuple(low.tolist()), tuple(high.tolist()), checked
+    return tuple(low.tolist()), tuple(high.tolist()), tuple(counts)
