@@ -1,20 +1,144 @@
-"""Mean-field limits of wide neural networks: densities and particles, side by side."""
+"""Mean-field limits of wide neural networks: densities and particles, side by side.
 
-from meanfield_pde.measures.grid import Grid
-from meanfield_pde.measures.density import Density
-from meanfield_pde.measures.cloud import Cloud
-from meanfield_pde.measures.group import Group
-from meanfield_pde.energies.potential import Potential, Penalty
-from meanfield_pde.energies.interaction import Interaction
-from meanfield_pde.energies.energy import Entropy
-from meanfield_pde.energies.unit import Unit
-from meanfield_pde.energies.data import Data
-from meanfield_pde.energies.loss import CustomLoss, Huber, Loss
-from meanfield_pde.energies.risk import Network, Risk
-from meanfield_pde.energies.variants import data_augmented, feature_averaged
-from meanfield_pde.flows.gradient_flow import GradientFlow
-from meanfield_pde.flows.problem import Problem
-from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.eulerian.gibbs import gibbs
-from meanfield_pde.lagrangian.dynamics import SGD, Langevin
-from meanfield_pde.lagrangian.simulate import simulate
+Names are imported from their modules when they are first used, so that a program pays only for what
+it asks for: numba, scipy and matplotlib take longer to import than many a case takes to solve.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meanfield_pde.case import Case as Case
+    from meanfield_pde.case import CaseError as CaseError
+    from meanfield_pde.case import list_cases as list_cases
+    from meanfield_pde.case import load_case as load_case
+    from meanfield_pde.energies.data import Data as Data
+    from meanfield_pde.energies.energy import Energy as Energy
+    from meanfield_pde.energies.energy import Entropy as Entropy
+    from meanfield_pde.energies.interaction import Interaction as Interaction
+    from meanfield_pde.energies.loss import CustomLoss as CustomLoss
+    from meanfield_pde.energies.loss import Huber as Huber
+    from meanfield_pde.energies.loss import Loss as Loss
+    from meanfield_pde.energies.potential import Penalty as Penalty
+    from meanfield_pde.energies.potential import Potential as Potential
+    from meanfield_pde.energies.risk import Network as Network
+    from meanfield_pde.energies.risk import Risk as Risk
+    from meanfield_pde.energies.unit import Unit as Unit
+    from meanfield_pde.energies.variants import data_augmented as data_augmented
+    from meanfield_pde.energies.variants import feature_averaged as feature_averaged
+    from meanfield_pde.eulerian.flux import ScharfetterGummel as ScharfetterGummel
+    from meanfield_pde.eulerian.gibbs import GibbsError as GibbsError
+    from meanfield_pde.eulerian.gibbs import gibbs as gibbs
+    from meanfield_pde.eulerian.solution import Solution as Solution
+    from meanfield_pde.eulerian.solve import SolveError as SolveError
+    from meanfield_pde.eulerian.solve import solve as solve
+    from meanfield_pde.eulerian.stepper import B1 as B1
+    from meanfield_pde.eulerian.stepper import Heun as Heun
+    from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
+    from meanfield_pde.flows.problem import Problem as Problem
+    from meanfield_pde.lagrangian.dynamics import SGD as SGD
+    from meanfield_pde.lagrangian.dynamics import Langevin as Langevin
+    from meanfield_pde.lagrangian.simulate import Run as Run
+    from meanfield_pde.lagrangian.simulate import SimulationError as SimulationError
+    from meanfield_pde.lagrangian.simulate import simulate as simulate
+    from meanfield_pde.measures import distance as distance
+    from meanfield_pde.measures.cloud import Cloud as Cloud
+    from meanfield_pde.measures.density import Density as Density
+    from meanfield_pde.measures.grid import Grid as Grid
+    from meanfield_pde.measures.group import Group as Group
+    from meanfield_pde.measures.symmetry import asymmetry as asymmetry
+    from meanfield_pde.measures.symmetry import project as project
+    from meanfield_pde.measures.symmetry import symmetrise as symmetrise
+    from meanfield_pde.storage import StorageError as StorageError
+    from meanfield_pde.storage import load_run as load_run
+    from meanfield_pde.storage import load_solution as load_solution
+    from meanfield_pde.storage import save_run as save_run
+    from meanfield_pde.storage import save_solution as save_solution
+    from meanfield_pde.studies.compare import compare as compare
+    from meanfield_pde.studies.report import Report as Report
+    from meanfield_pde.studies.validate import validate as validate
+
+    __version__: str
+
+_HOMES = {
+    "asymmetry": "measures.symmetry",
+    "B1": "eulerian.stepper",
+    "Case": "case",
+    "CaseError": "case",
+    "Cloud": "measures.cloud",
+    "compare": "studies.compare",
+    "CustomLoss": "energies.loss",
+    "Data": "energies.data",
+    "data_augmented": "energies.variants",
+    "Density": "measures.density",
+    "distance": "measures.distance",
+    "Energy": "energies.energy",
+    "Entropy": "energies.energy",
+    "feature_averaged": "energies.variants",
+    "gibbs": "eulerian.gibbs",
+    "GibbsError": "eulerian.gibbs",
+    "GradientFlow": "flows.gradient_flow",
+    "Grid": "measures.grid",
+    "Group": "measures.group",
+    "Heun": "eulerian.stepper",
+    "Huber": "energies.loss",
+    "Interaction": "energies.interaction",
+    "Langevin": "lagrangian.dynamics",
+    "list_cases": "case",
+    "load_case": "case",
+    "load_run": "storage",
+    "load_solution": "storage",
+    "Loss": "energies.loss",
+    "Network": "energies.risk",
+    "Penalty": "energies.potential",
+    "Potential": "energies.potential",
+    "Problem": "flows.problem",
+    "project": "measures.symmetry",
+    "Report": "studies.report",
+    "Risk": "energies.risk",
+    "Run": "lagrangian.simulate",
+    "save_run": "storage",
+    "save_solution": "storage",
+    "ScharfetterGummel": "eulerian.flux",
+    "SGD": "lagrangian.dynamics",
+    "simulate": "lagrangian.simulate",
+    "SimulationError": "lagrangian.simulate",
+    "Solution": "eulerian.solution",
+    "solve": "eulerian.solve",
+    "SolveError": "eulerian.solve",
+    "StorageError": "storage",
+    "symmetrise": "measures.symmetry",
+    "Unit": "energies.unit",
+    "validate": "studies.validate",
+}
+"""Where each public name lives: a module of this package."""
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        module = import_module(f"{__name__}.{_HOMES[name]}")
+        value = module if name == "distance" else getattr(module, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; see dir({__name__})")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """Version of the installed package, or of a source tree that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("meanfield-pde")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,248 @@
+"""Loading: from a name, a path or text to a `Case`, with errors that name file, key and remedy."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from meanfield_pde.case.settings import apply_setting
+from meanfield_pde.case.wording import CaseError, check_tables, suggestion
+
+if TYPE_CHECKING:
+    from meanfield_pde.case.schema import Schema
+    from meanfield_pde.energies.energy import Energy
+    from meanfield_pde.flows.problem import Problem
+    from meanfield_pde.lagrangian.dynamics import Dynamics
+    from meanfield_pde.measures.grid import Grid
+    from meanfield_pde.measures.group import Group
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A problem with its numerics and claims, as a case file states them.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file without its ending.
+    origin : str
+        What errors call it: the file, with the settings that changed it.
+    text : str
+        The TOML, followed by the settings as comments.
+    schema : Schema
+        The tables, checked one by one.
+
+    Raises
+    ------
+    CaseError
+        From `problem` and `group`, where tables do not fit each other. `load_case` asks for both.
+    """
+
+    name: str
+    origin: str
+    text: str
+    schema: Schema
+    tables: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """One line that says what it is."""
+        return self.schema.title
+
+    @property
+    def claims(self) -> dict[str, bool]:
+        """Claims that the case states, and whether theory says that they hold."""
+        return dict(self.schema.claims)
+
+    @cached_property
+    def group(self) -> Group | None:
+        """Symmetry group, None where the case names none."""
+        table = self.schema.group
+        if table is None:
+            return None
+        dim = self._grid.dim
+        group = self._made("group", lambda: table.build(dim))
+        if group.matrices.shape[1] != dim:
+            raise CaseError(
+                f"{self.origin}: group.kind must act in dimension {dim}, as the grid does, got "
+                f"{table.kind!r}; use reflection, or another grid"
+            )
+        return group
+
+    @cached_property
+    def problem(self) -> Problem:
+        """Flow, initial density and end time."""
+        from meanfield_pde.flows.gradient_flow import GradientFlow
+        from meanfield_pde.flows.problem import Problem
+
+        schema = self.schema
+        grid = self._grid
+        initial = self._made("initial", lambda: schema.initial.build(grid))
+        energy: Energy | None = None
+        for index, table in enumerate(schema.energy):
+            place = f"energy.{index} ({table.kind})"
+            term = self._made(place, partial(table.build, grid, self.group))
+            self._made(place, partial(term.on, grid))
+            energy = term if energy is None else energy + term
+        assert energy is not None
+        rate = None if schema.rate is None else schema.rate.build()
+        problem = Problem(
+            self._made("energy", lambda: GradientFlow(energy, rate)), initial, schema.t1
+        )
+        self._made("times", lambda: problem.save_times(schema.save))
+        return problem
+
+    def solve_options(self) -> dict[str, Any]:
+        """Arguments of `meanfield_pde.solve` besides the problem."""
+        return {"save": self.schema.save, **self.schema.solve.model_dump()}
+
+    def simulate_options(self) -> dict[str, Any]:
+        """Arguments of `meanfield_pde.simulate` besides the problem."""
+        table = self.schema.simulate
+        chosen = table.model_dump(include={"particles", "seeds", "seed"})
+        return {"save": self.schema.save, "dynamics": self._dynamics(), **chosen}
+
+    def compare_options(self) -> dict[str, Any]:
+        """Arguments of `meanfield_pde.compare` besides solution and run."""
+        return self.schema.compare.model_dump()
+
+    def with_settings(self, settings: Sequence[str]) -> Case:
+        """Return the case with values changed, each by a text ``key=value``.
+
+        A key is a path such as ``solve.tolerance``; an entry of a list is named by its index from
+        0, or by its kind where that is unique: ``energy.entropy.factor``. The value is TOML; a bare
+        word is taken as a string.
+
+        Raises
+        ------
+        CaseError
+            If a setting cannot be read, or what it makes is no case.
+
+        Examples
+        --------
+        >>> case = load_case("kuramoto").with_settings(["t1=2", "save=3"])
+        >>> case.problem.t1, case.solve_options()["save"]
+        (2.0, 3)
+        """
+        if not settings:
+            return self
+        tables = self.tables
+        for setting in settings:
+            tables = apply_setting(self.origin, tables, setting)
+        text = self.text.rstrip("\n") + "".join(f"\n# --set {line}" for line in settings) + "\n"
+        origin = f"{self.origin} (with {', '.join(settings)})"
+        return _case(self.name, origin, text, tables)
+
+    @cached_property
+    def _grid(self) -> Grid:
+        return self._made("grid", self.schema.grid.build)
+
+    def _dynamics(self) -> Dynamics:
+        from meanfield_pde.lagrangian.dynamics import SGD, Langevin
+
+        table = self.schema.simulate
+        if table.dynamics == "langevin":
+            return Langevin(table.dt)
+        given = table.model_dump(include={"dt", "batch", "augmentation"}, exclude_none=True)
+        return SGD(**given)
+
+    def _made(self, place: str, make: Callable[[], T]) -> T:
+        """Make a part, or say which table is wrong."""
+        try:
+            return make()
+        except CaseError:
+            raise
+        except ValueError as error:
+            raise CaseError(f"{self.origin}: {place}: {error}") from error
+
+
+def case_folder() -> Path:
+    """Folder of the cases that come with the package: inside it, or beside it in a source tree."""
+    package = Path(__file__).parent.parent
+    inside = package / "cases"
+    return inside if inside.is_dir() else package.parent / "cases"
+
+
+def list_cases() -> dict[str, str]:
+    """Names of the cases that come with the package, each with its title.
+
+    Examples
+    --------
+    >>> "kuramoto" in list_cases()
+    True
+    """
+    listed = {}
+    for path in sorted(case_folder().glob("*.toml")):
+        listed[path.stem] = str(_parse(str(path), _read(path)).get("title", ""))
+    return listed
+
+
+def load_case(name_or_path: str | Path) -> Case:
+    """Load a case by the name of one that comes with the package, or by the path of a TOML file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A text that ends in ``.toml`` or holds a slash is a path.
+
+    Returns
+    -------
+    Case
+        With every table checked, and its problem built.
+
+    Raises
+    ------
+    CaseError
+        If there is no such case, or it is wrong; the text says where and what to do.
+
+    Examples
+    --------
+    >>> case = load_case("ornstein-uhlenbeck-1d")
+    >>> case.problem.t1, case.problem.initial.grid.cells
+    (1.0, (400,))
+    """
+    given = str(name_or_path)
+    path = Path(name_or_path)
+    if isinstance(name_or_path, str) and path.suffix != ".toml" and path.name == given:
+        path = case_folder() / f"{given}.toml"
+        if not path.is_file():
+            known = sorted(found.stem for found in case_folder().glob("*.toml"))
+            raise CaseError(
+                f"{given!r} is no case; {suggestion(given, known)}; a file is given by its path, "
+                f"such as ./{given or 'my-case'}.toml"
+            )
+    text = _read(path)
+    return _case(path.stem, str(path), text, _parse(str(path), text))
+
+
+def _case(name: str, origin: str, text: str, tables: dict[str, Any]) -> Case:
+    case = Case(name, origin, text, check_tables(origin, tables), tables)
+    _ = case.problem, case.group
+    return case
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CaseError(
+            f"{path} cannot be read: {error.strerror or error}; 'meanfield-pde list' shows the "
+            "cases that come with the package"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CaseError(f"{path} is no text in UTF-8: {error}; save it as UTF-8") from error
+
+
+def _parse(origin: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CaseError(
+            f"{origin} is no valid TOML: {error}; strings need quotes, and each table one header"
+        ) from error

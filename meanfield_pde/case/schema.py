@@ -1,0 +1,248 @@
+"""Tables of a case file other than energies: grid, initial law, group, rate, and how to solve.
+
+Each builds what it describes, or raises ValueError where its numbers do not fit each other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from meanfield_pde.case.energy import AnyEnergy
+from meanfield_pde.case.table import Count, Covariance, Numbers, Positive, Table, one_of
+from meanfield_pde.case.wording import suggestion
+from meanfield_pde.flows.gradient_flow import Rate
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.group import Group
+
+MAX_CELLS = 10_000_000
+"""More cells than that are a slip of the pen, and would fill the memory."""
+Natural = Annotated[int, Field(ge=0)]
+
+
+class GridTable(Table):
+    """``[grid]``: the cells, on a box with walls or on a torus."""
+
+    kind: Literal["box", "torus"]
+    lower: Numbers
+    upper: Numbers
+    cells: Count | list[Count]
+
+    def build(self) -> Grid:
+        """Make the grid."""
+        size = math.prod(self.cells) if isinstance(self.cells, list) else self.cells
+        if size > MAX_CELLS:
+            raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
+        make = Grid.box if self.kind == "box" else Grid.torus
+        return make(self.lower, self.upper, self.cells)
+
+
+class GaussianInitial(Table):
+    """A normal law: mean, and variance, variances or covariance matrix."""
+
+    kind: Literal["gaussian"]
+    mean: Numbers
+    cov: Covariance
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density."""
+        return Density.gaussian(grid, self.mean, self.cov)
+
+
+class Component(Table):
+    """A normal law, one of a mixture."""
+
+    weight: Positive
+    mean: Numbers
+    cov: Covariance
+
+
+class MixtureInitial(Table):
+    """A mixture of normal laws."""
+
+    kind: Literal["mixture"]
+    components: Annotated[list[Component], Field(min_length=1)]
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density."""
+        parts = [Density.gaussian(grid, part.mean, part.cov) for part in self.components]
+        return Density.mixture(parts, [part.weight for part in self.components])
+
+
+class UniformInitial(Table):
+    """The uniform law on the whole grid."""
+
+    kind: Literal["uniform"]
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density."""
+        return Density.uniform(grid)
+
+
+class CosineInitial(Table):
+    """``(1 + amplitude cos(2 pi order z / L)) / L`` on a circle of length L centred at 0."""
+
+    kind: Literal["cosine"]
+    amplitude: Annotated[float, Field(ge=-1, le=1)]
+    order: Count = 1
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density, by exact cell averages."""
+        if grid.dim != 1 or not grid.periodic:
+            raise ValueError(
+                f"kind 'cosine' needs a torus of dimension 1, got a "
+                f"{'torus' if grid.periodic else 'box'} of dimension {grid.dim}; use a mixture"
+            )
+        length = grid.upper[0] - grid.lower[0]
+        wave = 2 * np.pi * self.order / length
+        average = np.sinc(self.order * grid.spacing[0] / length) * np.cos(wave * grid.axes[0])
+        return Density(grid, np.maximum(1.0 + self.amplitude * average, 0.0) / length)
+
+
+class AxisGroup(Table):
+    """Identity and the reflection of one coordinate."""
+
+    kind: Literal["reflection"]
+    axis: Natural = 0
+
+    def build(self, dim: int) -> Group:
+        """Make the group."""
+        return Group.reflection(dim, self.axis)
+
+
+class NamedGroup(Table):
+    """The identity alone, the exchange of two coordinates, or all permutations of them."""
+
+    kind: Literal["trivial", "swap", "permutation"]
+
+    def build(self, dim: int) -> Group:
+        """Make the group."""
+        if self.kind == "swap":
+            return Group.swap()
+        return Group.trivial(dim) if self.kind == "trivial" else Group.permutation(dim)
+
+
+class TurningGroup(Table):
+    """Rotations of the plane by multiples of 2 pi / n, with (dihedral) or without reflections."""
+
+    kind: Literal["cyclic", "dihedral"]
+    n: Count
+
+    def build(self, dim: int) -> Group:
+        """Make the group."""
+        return Group.cyclic(self.n) if self.kind == "cyclic" else Group.dihedral(self.n)
+
+
+class ConstantRate(Table):
+    """Rate ``value``."""
+
+    kind: Literal["constant"]
+    value: Positive = 1.0
+
+    def build(self) -> Rate:
+        """Return the number."""
+        return self.value
+
+
+class InverseRate(Table):
+    """Rate ``value / (1 + t / time)``."""
+
+    kind: Literal["inverse"]
+    value: Positive = 1.0
+    time: Positive = 1.0
+
+    def build(self) -> Rate:
+        """Return the schedule."""
+        return lambda t: self.value / (1.0 + t / self.time)
+
+
+class SolveTable(Table):
+    """``[solve]``: arguments of `meanfield_pde.solve`."""
+
+    flux: str = "auto"
+    stepper: str = "auto"
+    tolerance: Positive = 1e-3
+    dt: Positive | None = None
+
+    @field_validator("flux", "stepper")
+    @classmethod
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        from meanfield_pde.eulerian.flux import FLUXES  # imported here: they bring numba
+        from meanfield_pde.eulerian.stepper import STEPPERS
+
+        return one_of(value, ["auto", *(FLUXES if info.field_name == "flux" else STEPPERS)])
+
+
+class SimulateTable(Table):
+    """``[simulate]``: arguments of `meanfield_pde.simulate`; the last two are of SGD alone."""
+
+    particles: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    seeds: Count = 8
+    seed: Natural = 0
+    dynamics: Literal["langevin", "sgd"] = "langevin"
+    dt: Positive = 0.01
+    batch: Count | None = None
+    augmentation: Literal["orbit", "sampled"] | None = None
+
+    @model_validator(mode="after")
+    def _of_sgd(self) -> SimulateTable:
+        for key in ("batch", "augmentation"):
+            if self.dynamics != "sgd" and getattr(self, key) is not None:
+                detail = {"key": key}
+                raise PydanticCustomError(
+                    "of_sgd", "must not have {key} without dynamics = 'sgd'; drop it", detail
+                )
+        return self
+
+
+class CompareTable(Table):
+    """``[compare]``: which distances; all that make sense where they are left out."""
+
+    distances: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @field_validator("distances")
+    @classmethod
+    def _known(cls, values: list[str] | None) -> list[str] | None:
+        from meanfield_pde.studies.compare import DISTANCES  # imported here: it brings the solvers
+
+        return None if values is None else [one_of(value, DISTANCES) for value in values]
+
+
+class Schema(Table):
+    """A whole case file."""
+
+    title: Annotated[str, Field(min_length=1)]
+    source: str = ""
+    about: str = ""
+    t1: Positive
+    save: Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)] = 5
+    rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
+    grid: GridTable
+    energy: Annotated[list[AnyEnergy], Field(min_length=1)]
+    initial: Annotated[
+        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,
+        Field(discriminator="kind"),
+    ]
+    group: Annotated[AxisGroup | NamedGroup | TurningGroup, Field(discriminator="kind")] | None = (
+        None
+    )
+    solve: SolveTable = SolveTable()
+    simulate: SimulateTable = SimulateTable()
+    compare: CompareTable = CompareTable()
+    claims: dict[str, bool] = {}
+
+    @field_validator("claims")
+    @classmethod
+    def _known_claims(cls, claims: dict[str, bool]) -> dict[str, bool]:
+        from meanfield_pde.studies.claims import CLAIMS  # imported here: it brings the solvers
+
+        for name in claims:
+            if name not in CLAIMS:
+                detail: dict[str, Any] = {"key": name, "hint": suggestion(name, list(CLAIMS))}
+                raise PydanticCustomError("unknown_key", "is no claim; {hint}", detail)
+        return claims

@@ -1,0 +1,24 @@
+"""Figures of solutions, runs and reports.
+
+Each function returns a matplotlib `Figure` of its own, outside of pyplot: nothing is shown, no
+global state is touched, and no display is needed. `save_figure` writes one as PNG.
+"""
+
+from meanfield_pde.plot.reports import comparison_figure, validation_figure
+from meanfield_pde.plot.results import (
+    asymmetry_figure,
+    density_figure,
+    energy_figure,
+    particles_figure,
+)
+from meanfield_pde.plot.style import save_figure
+
+__all__ = [
+    "asymmetry_figure",
+    "comparison_figure",
+    "density_figure",
+    "energy_figure",
+    "particles_figure",
+    "save_figure",
+    "validation_figure",
+]

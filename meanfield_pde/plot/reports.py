@@ -1,0 +1,144 @@
+"""Figures of reports: of a comparison, and of a validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from meanfield_pde.eulerian.solution import Solution
+from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.plot.results import particles_row
+from meanfield_pde.plot.style import (
+    FAILS,
+    HOLDS,
+    NAMES,
+    PANEL,
+    QUIET,
+    ZERO,
+    spread,
+    styled,
+    zero_ticks,
+)
+from meanfield_pde.studies.report import Report
+
+
+@styled
+def comparison_figure(report: Report, solution: Solution, run: Run) -> Figure:
+    """Densities with particles, and below them each distance against its floor."""
+    rows = [
+        {**row, "verdict": verdict}
+        for row, verdict in zip(report.rows, report.verdicts, strict=True)
+        if isinstance(row.get("floor"), float) and not isinstance(row.get("density"), float)
+    ]
+    names = list(dict.fromkeys(row["quantity"] for row in rows))
+    chosen = spread(np.array(sorted({row["time"] for row in report.rows})))
+    width = PANEL * max(len(chosen), len(names), 1) + 0.6
+    height = PANEL if run.points.shape[-1] == 1 else min(0.95 * width / len(chosen), 4.0)
+    figure = Figure(figsize=(width, height + PANEL + 1.0))
+    figure.suptitle(_verdict(report), x=0.01, ha="left", fontsize=11)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[height, PANEL + 0.6])
+    upper, lower = parts
+    panels = upper.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    particles_row(list(panels), chosen, solution, run)
+    below = lower.subplots(1, max(len(names), 1), squeeze=False)[0]
+    for axes, name in zip(below, names, strict=False):
+        _distance_panel(axes, name, [row for row in rows if row["quantity"] == name])
+    handles, labels = below[0].get_legend_handles_labels()
+    lower.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+@styled
+def validation_figure(report: Report) -> Figure:
+    """Each claim's number against its tolerance, with its control, on a logarithmic axis."""
+    figure = Figure(figsize=(7.6, 1.5 + 0.36 * len(report.rows)))
+    axes = figure.subplots()
+    for place, (row, verdict) in enumerate(zip(report.rows, report.verdicts, strict=True)):
+        color = {True: HOLDS, False: FAILS, None: QUIET}[verdict]
+        axes.axhline(place, color="#eeeeee", linewidth=1, zorder=0)
+        axes.plot(_shown(row["number"]), place, "o", color=color, markersize=7, zorder=3)
+        axes.plot(_shown(row["tolerance"]), place, "|", color="#222222", markersize=13, zorder=2)
+        if isinstance(row.get("control"), float):
+            control = _shown(row["control"])
+            axes.plot(control, place, "o", mfc="white", mec=color, markersize=7, zorder=3)
+    axes.set_xscale("log")
+    axes.set_xlim(0.2 * ZERO, max(50.0, 3 * axes.get_xlim()[1]))
+    zero_ticks(axes, "x")
+    names = [
+        str(row["claim"]) + ("" if row.get("expected", True) else " (false here)")
+        for row in report.rows
+    ]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("defect")
+    axes.set_title(report.title)
+    _validation_legend(figure, report)
+    return figure
+
+
+def _distance_panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
+    places = np.arange(len(rows))
+    for shift, key, width, style, color, label in (
+        (-0.12, "particles", "half_width", "o", HOLDS, "particles to density"),
+        (0.12, "floor", "floor_half_width", "D", QUIET, "independent samples to density"),
+    ):
+        values = [row[key] for row in rows]
+        errors = [row.get(width) or 0.0 for row in rows]
+        axes.errorbar(
+            places + shift, values, yerr=errors, fmt=style, color=color, capsize=2, label=label
+        )
+    axes.step(
+        [-0.5, *(places + 0.5)],
+        [rows[0]["grid_floor"], *(row["grid_floor"] for row in rows)],
+        color=QUIET,
+        linewidth=1,
+        linestyle=":",
+        label="resolved by the grid",
+    )
+    failed = [k for k, row in enumerate(rows) if row["verdict"] is False]
+    if failed:
+        heights = [rows[k]["particles"] for k in failed]
+        axes.plot(np.array(failed) - 0.12, heights, "o", ms=13, mfc="none", mec=FAILS, mew=1.5)
+    axes.set_xticks(places, [f"{row['time']:g}" for row in rows])
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+    axes.set_ylim(bottom=0)
+    axes.set_title(NAMES.get(name, name))
+    axes.set_xlabel(r"time $t$")
+
+
+def _verdict(report: Report) -> str:
+    """Return how many checks held, and the first few that did not."""
+    total = sum(verdict is not None for verdict in report.verdicts)
+    failed = [
+        f"{row['quantity']} at t = {row['time']:g}"
+        for row, verdict in zip(report.rows, report.verdicts, strict=True)
+        if verdict is False
+    ]
+    if not failed:
+        return f"{report.title}: all {total} checks hold"
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return f"{report.title}: {len(failed)} of {total} checks fail ({', '.join(failed[:3])}{more})"
+
+
+def _validation_legend(figure: Figure, report: Report) -> None:
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=HOLDS, label="number, holds"),
+        Line2D([], [], linestyle="", marker="o", color=FAILS, label="number, fails"),
+        Line2D([], [], linestyle="", marker="o", mfc="white", mec="k", label="control, must fail"),
+        Line2D([], [], linestyle="", marker="|", color="#222222", ms=12, label="tolerance"),
+    ]
+    if False not in report.verdicts:
+        handles.pop(1)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2
+    )
+
+
+def _shown(value: float) -> float:
+    return max(float(value), ZERO)

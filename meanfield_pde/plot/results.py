@@ -1,0 +1,275 @@
+"""Figures of solutions and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from meanfield_pde.eulerian.solution import Solution
+from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.symmetry import asymmetry
+from meanfield_pde.plot.style import (
+    FAILS,
+    HOLDS,
+    PANEL,
+    PARTICLES,
+    QUIET,
+    ROUNDOFF,
+    ZERO,
+    spread,
+    styled,
+    zero_ticks,
+)
+
+
+@styled
+def density_figure(solution: Solution) -> Figure:
+    """Densities at the saved times: lines in 1D, heat maps with one scale in 2D."""
+    if solution.densities[0].grid.dim == 2:
+        return _heat_maps(solution)
+    figure = Figure(figsize=(6.4, 3.8))
+    axes = figure.subplots()
+    _lines(axes, solution)
+    axes.set_ylabel(r"$\rho_t(z)$")
+    return figure
+
+
+@styled
+def energy_figure(solution: Solution) -> Figure:
+    """Free energy and dissipation at the saved times, on log axes where they span decades."""
+    figure = Figure(figsize=(6.4, 4.6))
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    excess = solution.energy - solution.energy.min()
+    if _spans_decades(excess):
+        shown = excess > 0
+        upper.semilogy(solution.times[shown], excess[shown], "o-", color=HOLDS)
+        upper.set_ylabel(r"$F(t) - F_{\min}$")
+        upper.set_title(
+            rf"Free energy above its lowest, $F_{{\min}}$ = {solution.energy.min():.6g}"
+        )
+    else:
+        upper.plot(solution.times, solution.energy, "o-", color=HOLDS)
+        upper.set_ylabel(r"$F(t)$")
+        upper.set_title("Free energy")
+    positive = solution.dissipation > 0
+    if _spans_decades(solution.dissipation):
+        lower.semilogy(solution.times[positive], solution.dissipation[positive], "o-", color=FAILS)
+    else:
+        lower.plot(solution.times, solution.dissipation, "o-", color=FAILS)
+    lower.set_title("Dissipation: how fast the scheme lowers $F$")
+    lower.set_ylabel(r"$-dF/ds$")
+    lower.set_xlabel(r"time $t$")
+    return figure
+
+
+@styled
+def asymmetry_figure(solution: Solution, group: Group) -> Figure:
+    """Largest L1 distance of the density from its images, against time."""
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    values = np.array([asymmetry(rho, group) for rho in solution.densities])
+    color = HOLDS if values.max() <= ROUNDOFF else FAILS
+    axes.semilogy(solution.times, np.maximum(values, ZERO), "o-", color=color)
+    axes.axhline(ROUNDOFF, color=QUIET, linewidth=1, linestyle="--")
+    axes.annotate(
+        "rounding below this line",
+        (1, ROUNDOFF),
+        xytext=(0, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        color=QUIET,
+    )
+    axes.set_ylim(0.3 * ZERO, max(10.0, 3 * float(values.max())))
+    zero_ticks(axes, "y")
+    axes.set_xlabel(r"time $t$")
+    axes.set_ylabel(r"$\max_g \|\rho_t - M_g \# \rho_t\|_{L^1}$")
+    axes.set_title(f"Distance from {group.name} invariance")
+    return figure
+
+
+@styled
+def particles_figure(solution: Solution | None, run: Run) -> Figure:
+    """Particles at the saved times, over the density where one is given.
+
+    Raises
+    ------
+    ValueError
+        If the particles have more than two dimensions.
+    """
+    chosen = spread(run.times)
+    figure = Figure(figsize=(PANEL * len(chosen) + 0.4, PANEL + 0.2))
+    row = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    particles_row(list(row), chosen, solution, run)
+    return figure
+
+
+def _lines(axes: Axes, solution: Solution) -> None:
+    grid = solution.densities[0].grid
+    colors = _colors(solution.times)
+    for t, rho, color in zip(solution.times, solution.densities, colors, strict=True):
+        axes.plot(grid.axes[0], rho.values, color=color, label=f"$t$ = {t:g}")
+    axes.set_ylim(bottom=0)
+    _place_axis(axes, grid, _extent(solution.densities)[0])
+    if len(solution.times) <= 8:
+        axes.legend()
+        return
+    scale = mpl.colors.Normalize(solution.times[0], solution.times[-1])
+    mapped = mpl.cm.ScalarMappable(scale, _line_map())
+    axes.figure.colorbar(mapped, ax=axes, label=r"time $t$", pad=0.02)
+
+
+def _heat_maps(solution: Solution) -> Figure:
+    chosen = spread(solution.times)
+    densities = [solution.at(t) for t in chosen]
+    extent = _extent(densities)
+    aspect = float(np.ptp(extent[1]) / np.ptp(extent[0]))
+    figure = Figure(figsize=(PANEL * len(chosen) + 1.0, PANEL * min(aspect, 2.0) + 0.6))
+    row = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    top = max(float(rho.values.max()) for rho in densities)
+    for axes, t, rho in zip(row, chosen, densities, strict=True):
+        image = _heat(axes, rho, extent, top)
+        axes.set_title(f"$t$ = {t:g}")
+        axes.set_xlabel("$z_1$")
+    row[0].set_ylabel("$z_2$")
+    figure.colorbar(image, ax=list(row), label=r"$\rho_t(z)$", pad=0.01)
+    return figure
+
+
+def _heat(axes: Axes, rho: Density, extent: list[tuple[float, float]], top: float) -> Any:
+    grid = rho.grid
+    corners = (grid.lower[0], grid.upper[0], grid.lower[1], grid.upper[1])
+    image = axes.imshow(
+        rho.values.T, origin="lower", extent=corners, vmin=0, vmax=top, cmap=_heat_map()
+    )
+    axes.set_xlim(*extent[0])
+    axes.set_ylim(*extent[1])
+    axes.spines[:].set_visible(True)
+    return image
+
+
+def particles_row(
+    row: list[Axes], chosen: Sequence[float], solution: Solution | None, run: Run
+) -> None:
+    """Draw a panel a time: all replicas as a histogram in 1D, the first as points in 2D."""
+    dim = run.points.shape[-1]
+    if dim > 2:
+        raise ValueError(
+            f"particles must have at most 2 dimensions to be drawn, got {dim}; draw a projection"
+        )
+    indices = [int(np.abs(run.times - t).argmin()) for t in chosen]
+    densities = [] if solution is None else [solution.at(t) for t in chosen]
+    start = densities[0] if densities else getattr(run.problem, "initial", None)
+    grid = start.grid if isinstance(start, Density) else None
+    points = run.points[indices]
+    extent = _extent_of(points)
+    if grid is not None and (densities or grid.periodic):
+        extent = _extent(densities or [Density.uniform(grid)])
+    bins = np.linspace(*extent[0], 61)
+    top = max((float(rho.values.max()) for rho in densities), default=0.0)
+    for k, (axes, t) in enumerate(zip(row, chosen, strict=True)):
+        axes.set_title(f"$t$ = {t:g}")
+        rho = densities[k] if densities else None
+        if dim == 1:
+            top = max(top, _histogram(axes, points[k].ravel(), rho, bins))
+            _place_axis(axes, grid, extent[0])
+        else:
+            _scatter(axes, points[k, 0], rho, extent, top)
+    if dim == 1:
+        row[0].set_ylim(0, 1.05 * top)
+        row[0].set_ylabel(r"$\rho_t(z)$")
+        row[-1].legend(handlelength=1.2, fontsize=8)
+    else:
+        row[0].set_ylabel("$z_2$")
+
+
+def _histogram(axes: Axes, points: Array, rho: Density | None, bins: Array) -> float:
+    """Draw a histogram and return its height."""
+    count, _ = np.histogram(points, bins)
+    height = count / (len(points) * np.diff(bins))
+    axes.stairs(height, bins, fill=True, color=PARTICLES, alpha=0.45, label="particles")
+    if rho is not None:
+        axes.plot(rho.grid.axes[0], rho.values, color=HOLDS, label="density")
+    return float(height.max())
+
+
+def _scatter(
+    axes: Axes,
+    points: Array,
+    rho: Density | None,
+    extent: list[tuple[float, float]],
+    top: float,
+) -> None:
+    if rho is not None:
+        _heat(axes, rho, extent, top)
+    axes.plot(*points[:1000].T, ".", color=FAILS, markersize=2, alpha=0.6, markeredgewidth=0)
+    axes.set_xlim(*extent[0])
+    axes.set_ylim(*extent[1])
+    axes.set_aspect("equal")
+    axes.set_xlabel("$z_1$")
+
+
+def _spans_decades(values: Array) -> bool:
+    positive = values[values > 0]
+    return len(positive) > 2 and bool(positive.max() > 100 * positive.min())
+
+
+def _extent(densities: Sequence[Density]) -> list[tuple[float, float]]:
+    """Part of the grid that holds nearly all mass at all times, along each axis."""
+    grid = densities[0].grid
+    if grid.periodic:
+        return list(zip(grid.lower, grid.upper, strict=True))
+    extent = []
+    for axis in range(grid.dim):
+        others = tuple(a for a in range(grid.dim) if a != axis)
+        marginals = [rho.values.sum(axis=others) for rho in densities]
+        seen = np.any([m > 2e-3 * m.max() for m in marginals], axis=0)
+        places = grid.axes[axis][seen]
+        margin = 0.04 * np.ptp(places) + grid.spacing[axis]
+        low = max(grid.lower[axis], float(places.min() - margin))
+        extent.append((low, min(grid.upper[axis], float(places.max() + margin))))
+    return extent
+
+
+def _extent_of(points: Array) -> list[tuple[float, float]]:
+    flat = points.reshape(-1, points.shape[-1])
+    low, high = np.quantile(flat, [0.0005, 0.9995], axis=0)
+    margin = 0.05 * (high - low) + 1e-9
+    return [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
+
+
+def _place_axis(axes: Axes, grid: Grid | None, extent: tuple[float, float]) -> None:
+    axes.set_xlabel("$z$")
+    axes.set_xlim(*extent)
+    if grid is None or not grid.periodic or abs(extent[1] - extent[0] - 2 * np.pi) > 1e-9:
+        return
+    names = {-2: r"$-\pi$", -1: "", 0: "0", 1: "", 2: r"$\pi$", 3: "", 4: r"$2\pi$"}
+    axes.xaxis.set_major_locator(MultipleLocator(np.pi / 2))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: names.get(round(2 * value / np.pi), ""))
+    )
+
+
+def _line_map() -> Any:
+    return mpl.colors.ListedColormap(mpl.colormaps["viridis_r"](np.linspace(0.08, 0.95, 256)))
+
+
+def _heat_map() -> Any:
+    return mpl.colormaps["Blues"]
+
+
+def _colors(times: Array) -> Any:
+    """Colours in the order of the times where they are labelled, else by the time itself."""
+    if len(times) <= 8:
+        return _line_map()(np.linspace(0, 1, len(times)))
+    return _line_map()((times - times[0]) / (times[-1] - times[0]))

@@ -1,0 +1,209 @@
+"""Results on disk: one NetCDF file a solution or a run, written whole or not at all.
+
+Attributes of the file hold the result in a sentence, the seed, the versions of what computed it
+and, where it came from a case, the case's text. A file never holds NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from meanfield_pde.eulerian.solution import Solution, Statistics
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.lagrangian.dynamics import DYNAMICS
+from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+PACKAGES = ("meanfield-pde", "numpy", "scipy", "numba")
+"""Packages whose versions stand in each file."""
+
+
+class StorageError(OSError):
+    """A file cannot be written, cannot be read, or is not one of this package's."""
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when all went well.
+
+    Whatever goes wrong in between, an interrupt included, ``path`` is left as it was. Folders are
+    made where they are missing.
+
+    Raises
+    ------
+    StorageError
+        If the place cannot be written to.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{uuid4().hex[:12]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def save_solution(solution: Solution, path: str | Path) -> None:
+    """Write a solution as NetCDF.
+
+    Parameters
+    ----------
+    solution : Solution
+        Its ``attributes`` are written too; numbers and strings only.
+    path : str or Path
+        Folders are made where they are missing.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite.
+    StorageError
+        If the file cannot be written.
+    """
+    extra = {"statistics": _json("statistics", asdict(solution.statistics)), "ok": int(solution.ok)}
+    _write(solution.to_dataset(), extra, path)
+
+
+def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
+    """Read what `save_solution` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+    problem : Problem, optional
+        What was solved, which the file does not hold: `compare` asks for it. The text of the case
+        is in ``attributes["case"]``, where there was one.
+
+    Raises
+    ------
+    StorageError
+        If there is no such file, or it holds something else.
+    """
+    data = _read(path, "solution")
+    try:
+        attributes = data.attrs
+        lower, upper = (np.atleast_1d(attributes[name]).tolist() for name in ("lower", "upper"))
+        values = data["density"].values
+        grid = Grid(tuple(lower), tuple(upper), values.shape[1:], bool(attributes["periodic"]))
+        statistics = json.loads(attributes["statistics"])
+        solution = Solution(
+            problem,  # type: ignore[arg-type]
+            data["time"].values,
+            tuple(Density(grid, rho) for rho in values),
+            data["energy"].values,
+            data["mass"].values,
+            data["dissipation"].values,
+            Statistics(**{**statistics, "dt": tuple(statistics["dt"])}),
+            str(attributes["result"]),
+            bool(attributes["ok"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(path, "solution", error) from error
+    return replace(solution, attributes=_extra(data, solution.to_dataset()))
+
+
+def save_run(run: Run, path: str | Path) -> None:
+    """Write a run of particles as NetCDF; the arguments and errors of `save_solution`."""
+    _write(run.to_dataset(), {"settings": _json("dynamics", asdict(run.dynamics))}, path)  # type: ignore[call-overload]
+
+
+def load_run(path: str | Path, problem: Problem | None = None) -> Run:
+    """Read what `save_run` wrote; the arguments and errors of `load_solution`."""
+    data = _read(path, "run")
+    try:
+        attributes = data.attrs
+        dynamics = DYNAMICS[attributes["dynamics"]](**json.loads(attributes["settings"]))
+        run = Run(
+            problem,  # type: ignore[arg-type]
+            data["time"].values,
+            data["position"].values,
+            int(attributes["seed"]),
+            dynamics,
+            str(attributes["result"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(path, "run", error) from error
+    return replace(run, attributes=_extra(data, run.to_dataset()))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what computes; ``unknown`` for a package that is not installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return {f"version_{name.replace('-', '_')}": number for name, number in found.items()}
+
+
+def _write(data: Dataset, extra: dict[str, Any], path: str | Path) -> None:
+    for name, variable in data.variables.items():
+        wrong = variable.values[~np.isfinite(variable.values)]
+        if wrong.size:
+            raise ValueError(
+                f"{name} must be finite to be saved, got {wrong[0]}; nothing was written to {path}"
+            )
+    data.attrs = {**versions(), **data.attrs, **extra}
+    with whole(path) as partial:
+        data.to_netcdf(partial, engine="h5netcdf")
+
+
+def _json(name: str, values: dict[str, Any]) -> str:
+    try:
+        return json.dumps(values, allow_nan=False)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be finite to be saved, got {values}; check what was computed"
+        ) from None
+
+
+def _read(path: str | Path, kind: str) -> Dataset:
+    from xarray import open_dataset
+
+    if not Path(path).is_file():
+        raise StorageError(f"{path} is no file; write one with save_{kind}")
+    try:
+        with open_dataset(path, engine="h5netcdf") as data:
+            loaded = data.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise _foreign(path, kind, error) from error
+    if loaded.attrs.get("kind") != kind:
+        raise _foreign(path, kind, f"kind is {loaded.attrs.get('kind', 'not given')}")
+    return loaded
+
+
+def _foreign(path: str | Path, kind: str, reason: object) -> StorageError:
+    return StorageError(
+        f"{path} holds no {kind} of this package ({reason}); read a file that save_{kind} wrote"
+    )
+
+
+def _extra(stored: Dataset, own: Dataset) -> dict[str, Any]:
+    """Attributes of a file beyond those that its object writes by itself, as plain values."""
+    known = {*own.attrs, "statistics", "settings", "ok"}
+    plain = {
+        name: getattr(value, "tolist", lambda value=value: value)()
+        for name, value in stored.attrs.items()
+    }
+    return {name: value for name, value in plain.items() if name not in known}

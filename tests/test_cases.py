@@ -1,0 +1,120 @@
+"""Every case of the folder: it loads, solves at a low cost, and claims what makes sense."""
+
+import numpy as np
+import pytest
+
+import meanfield_pde as mf
+from meanfield_pde.case import case_folder
+from meanfield_pde.studies.claims import CLAIMS
+
+NAMES = sorted(path.stem for path in case_folder().glob("*.toml"))
+
+
+def coarse(name):
+    """The case with few cells, and implicit steps where explicit ones would be many."""
+    case = mf.load_case(name)
+    cells = "24" if case.problem.initial.grid.dim == 1 else "[24, 24]"
+    return case.with_settings([f"grid.cells={cells}", "solve.tolerance=1e-2"])
+
+
+def risk_of(case):
+    leaves = (leaf for _, leaf in case.problem.flow.energy.terms)
+    return next((leaf for leaf in leaves if isinstance(leaf, mf.Risk)), None)
+
+
+def test_ten_cases_are_listed():
+    assert list(mf.list_cases()) == NAMES
+    assert len(NAMES) >= 10
+    assert all(mf.list_cases().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_case_solves(name):
+    case = coarse(name)
+    solution = mf.solve(case.problem, **case.solve_options())
+    assert solution.ok
+    assert solution.times[-1] == case.problem.t1
+    assert solution.statistics.mass_drift < 1e-13
+    assert solution.statistics.smallest >= 0
+    assert (np.diff(solution.energy) < 0).all()
+    assert solution.energy[0] - solution.energy[-1] > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_case_says_where_it_is_from(name):
+    case = mf.load_case(name)
+    assert case.name == name
+    assert case.schema.source
+    assert len(case.schema.about) > 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_case_runs_with_particles(name):
+    case = coarse(name).with_settings(
+        ["simulate.particles=20", "simulate.seeds=2", "t1=0.1", "save=2", "simulate.dt=0.01"]
+    )
+    run = mf.simulate(case.problem, **case.simulate_options())
+    assert run.points.shape[:3] == (2, 2, 20)
+    assert np.abs(run.points[0] - run.points[1]).max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_claims_have_what_they_need(name):
+    case = mf.load_case(name)
+    has = {"group": case.group is not None, "risk": risk_of(case) is not None}
+    has["diffusion"] = case.problem.flow.energy.beta > 0
+    assert case.claims
+    for claim in case.claims:
+        assert all(has[need] for need in CLAIMS[claim].needs), claim
+    # What conserves, conserves always.
+    assert all(case.claims[claim] for claim in ("mass-conserved", "positive", "energy-decreases"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if mf.load_case(name).group])
+def test_claims_of_symmetry_fit_the_problem(name):
+    case = mf.load_case(name)
+    assert mf.asymmetry(case.problem.initial, case.group) <= 1e-14
+    risk = risk_of(case)
+    if risk is None:
+        assert case.claims["wi-preserved"]
+        return
+    invariant = max(risk.data.invariance_defect(case.group)) < 1e-12
+    for claim in ("data-invariant", "risk-invariant", "wi-preserved", "vanilla-equals-da"):
+        assert case.claims[claim] is invariant, claim
+    for claim in ("unit-equivariant", "da-preserves-wi", "fa-preserves-wi", "da-equals-fa"):
+        assert case.claims[claim] is True, claim
+
+
+@pytest.mark.parametrize("name", ["reflection-arbitrary", "swap-arbitrary"])
+def test_a_claim_stated_the_wrong_way_fails(name):
+    case = coarse(name).with_settings(["claims.wi-preserved=true"])
+    report = mf.validate(case)
+    failed = [
+        row["claim"]
+        for row, verdict in zip(report.rows, report.verdicts, strict=True)
+        if verdict is False
+    ]
+    assert failed == ["wi-preserved"]
+
+
+@pytest.mark.parametrize("name", ["reflection-invariant", "swap-arbitrary", "double-well"])
+def test_claims_hold_on_a_coarse_grid(name):
+    report = mf.validate(coarse(name))
+    assert report.passed, report.table()
+
+
+def test_numbers_that_the_texts_quote():
+    # Mean and variance of the Ornstein-Uhlenbeck process, means of the other two at rest.
+    case = mf.load_case("ornstein-uhlenbeck-1d")
+    rho = mf.solve(case.problem, **case.solve_options()).at(1.0)
+    assert rho.mean()[0] == pytest.approx(0.3678794, abs=2e-4)
+    assert rho.cov()[0, 0] == pytest.approx(0.4377458, abs=2e-4)
+    case = mf.load_case("desai-zwanzig")
+    rho = mf.solve(case.problem, **case.solve_options()).at(40.0)
+    assert rho.mean()[0] == pytest.approx(0.8514788572, abs=1e-5)
+    case = mf.load_case("circle-network")
+    rho = mf.solve(case.problem, **case.solve_options()).at(5.0)
+    assert rho.expect(lambda z: np.cos(z[..., 0])) == pytest.approx(0.4138828011, abs=2e-4)
+    case = mf.load_case("kuramoto").with_settings(["grid.cells=128"])
+    rho = mf.solve(case.problem, **case.solve_options()).at(10.0)
+    assert rho.expect(lambda z: np.cos(z[..., 0])) == pytest.approx(0.7241587176, abs=5e-4)
