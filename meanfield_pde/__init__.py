@@ -51,12 +51,12 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.symmetry import asymmetry as asymmetry
     from meanfield_pde.measures.symmetry import project as project
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
-    from meanfield_pde.storage import StorageError as StorageError
     from meanfield_pde.storage import load_run as load_run
     from meanfield_pde.storage import load_solution as load_solution
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
     from meanfield_pde.studies.compare import compare as compare
+    from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.validate import validate as validate
 
@@ -108,7 +108,7 @@ _HOMES = {
     "Solution": "eulerian.solution",
     "solve": "eulerian.solve",
     "SolveError": "eulerian.solve",
-    "StorageError": "storage",
+    "StorageError": "studies.files",
     "symmetrise": "measures.symmetry",
     "Unit": "energies.unit",
     "validate": "studies.validate",

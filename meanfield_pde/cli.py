@@ -289,7 +289,7 @@ def _draw(folder: Path, figures: dict[str, Figure]) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> Path:
-    from meanfield_pde.storage import whole
+    from meanfield_pde.studies.files import whole
 
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -314,7 +314,8 @@ def _solution_rows(case: mf.Case, solution: mf.Solution) -> list[dict[str, float
 
 
 def _run_rows(run: mf.Run) -> list[dict[str, float]]:
-    grid = run.problem.initial.grid if isinstance(run.problem.initial, mf.Density) else None
+    initial = run.problem.initial if run.problem else None
+    grid = initial.grid if isinstance(initial, mf.Density) else None
     moments = _moments(grid, run.points.shape[-1])
     rows = []
     for t, points in zip(run.times, run.points, strict=True):

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -24,43 +21,13 @@ from meanfield_pde.lagrangian.dynamics import DYNAMICS
 from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.studies.files import StorageError, whole
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
 PACKAGES = ("meanfield-pde", "numpy", "scipy", "numba")
 """Packages whose versions stand in each file."""
-
-
-class StorageError(OSError):
-    """A file cannot be written, cannot be read, or is not one of this package's."""
-
-
-@contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place when all went well.
-
-    Whatever goes wrong in between, an interrupt included, ``path`` is left as it was. Folders are
-    made where they are missing.
-
-    Raises
-    ------
-    StorageError
-        If the place cannot be written to.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{uuid4().hex[:12]}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def save_solution(solution: Solution, path: str | Path) -> None:
@@ -107,7 +74,7 @@ def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
         grid = Grid(tuple(lower), tuple(upper), values.shape[1:], bool(attributes["periodic"]))
         statistics = json.loads(attributes["statistics"])
         solution = Solution(
-            problem,  # type: ignore[arg-type]
+            problem,
             data["time"].values,
             tuple(Density(grid, rho) for rho in values),
             data["energy"].values,
@@ -134,7 +101,7 @@ def load_run(path: str | Path, problem: Problem | None = None) -> Run:
         attributes = data.attrs
         dynamics = DYNAMICS[attributes["dynamics"]](**json.loads(attributes["settings"]))
         run = Run(
-            problem,  # type: ignore[arg-type]
+            problem,
             data["time"].values,
             data["position"].values,
             int(attributes["seed"]),

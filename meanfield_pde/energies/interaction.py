@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebvander
 from scipy import fft
 
 from meanfield_pde.energies.derivative import Derivative
@@ -186,7 +187,7 @@ class Interaction(Energy):
         They are, if they give the force of the cloud on a few of its points, and the potential of
         sources put around these at all scales (features of W that are narrower than the cloud).
         """
-        if cloud.dim > 2 or cloud.size < 2 * 4**cloud.dim or self.singular(cloud.dim):
+        if cloud.dim > 2 or cloud.size < 2 * 8**cloud.dim or self.singular(cloud.dim):
             return cloud.points, cloud.weights
         low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
         half, middle = 0.5 * (high - low) + 1e-12, 0.5 * (high + low)
@@ -194,7 +195,7 @@ class Interaction(Energy):
         around = np.clip(_around(probes, half), low, high)
         equal = np.full(len(around), 1.0 / len(around))
         exact = self._force(probes, cloud.points, cloud.weights), self._mean(probes, around, equal)
-        for nodes in (4, 8, 16, 32, 64):
+        for nodes in (8, 32, 64):
             if nodes**cloud.dim * 2 > cloud.size:
                 break
             t = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
@@ -230,7 +231,7 @@ def _charges(scaled: Array, weights: Array, t: Array) -> Array:
     order = np.arange(n)
     factor = np.where(order == 0, 1.0, 2.0) / n
     at_nodes = np.cos(np.outer(order, np.arccos(t))) * factor[:, None]
-    basis = [np.cos(np.outer(np.arccos(np.clip(c, -1, 1)), order)) @ at_nodes for c in scaled.T]
+    basis = [chebvander(np.clip(c, -1, 1), n - 1) @ at_nodes for c in scaled.T]
     if len(basis) == 1:
         return np.asarray(weights @ basis[0])
     return np.asarray(((basis[0] * weights[:, None]).T @ basis[1]).ravel())

@@ -20,6 +20,7 @@ from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 
 Parts = list[tuple[float, Functional]]
+DAMPED_STEPS = 2000
 
 
 class GibbsError(RuntimeError):
@@ -166,16 +167,20 @@ def _newton(
 def _iterate(
     grid: Grid, moving: Parts, fixed: Array, beta: float, first: Array, tolerance: float
 ) -> Array:
-    def potential(rho: Array) -> Array:
+    """Damped steps, which settle on a stable state, then Anderson's, which settle fast on any."""
+
+    def again(phi: Array) -> Array:
+        rho = _gibbs_values(grid, fixed + phi, beta)
         return np.asarray(sum(f * part.potential(rho) for f, part in moving))
 
-    start = potential(first)
-    found = anderson(
-        lambda phi: potential(_gibbs_values(grid, fixed + phi, beta)),
-        start,
-        tolerance * max(1.0, float(np.abs(start).max())),
-        limit=2000,
-    )
+    phi = np.asarray(sum(f * part.potential(first) for f, part in moving))
+    scale = max(1.0, float(np.abs(phi).max()))
+    for _ in range(DAMPED_STEPS):
+        change = again(phi) - phi
+        phi = phi + 0.5 * change
+        if np.abs(change).max() <= 1e-6 * scale:
+            break
+    found = anderson(again, phi, tolerance * scale, limit=2000)
     if not found.converged:
         raise GibbsError(
             f"the fixed-point iteration stopped at a change {found.residual:.1e} of the potential;"

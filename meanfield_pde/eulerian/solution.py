@@ -42,7 +42,8 @@ class Solution:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or None
+        None for a solution that was read from a file.
     times : array (n,)
     densities : tuple of Density
     energy, mass, dissipation : array (n,)
@@ -55,7 +56,7 @@ class Solution:
         Whether the end time was reached.
     """
 
-    problem: Problem
+    problem: Problem | None
     times: Array
     densities: tuple[Density, ...]
     energy: Array

@@ -34,7 +34,8 @@ class Run:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or None
+        None for a run that was read from a file.
     times : array (n_times,)
     points : array (n_times, seeds, particles, d)
     seed : int
@@ -44,7 +45,7 @@ class Run:
         What happened, in a sentence.
     """
 
-    problem: Problem
+    problem: Problem | None
     times: Array
     points: Array
     seed: int

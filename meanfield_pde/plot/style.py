@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from meanfield_pde.measures.check import Array
-from meanfield_pde.storage import whole
+from meanfield_pde.studies.files import whole
 
 P = ParamSpec("P")
 

@@ -2,8 +2,9 @@
 
 A control is the same number after a planted fault; where it stays within the tolerance the
 check could not have failed, and counts for nothing. To add a claim, write a function from a
-`Setting` to a `Finding` and register it in `CLAIMS`. [MF24] is Maass and Fontbona, "Symmetries
-in Overparametrized Neural Networks: A Mean-Field View" (NeurIPS 2024, arXiv 2405.19995).
+`Setting` to a `Finding` and register it in `CLAIMS`. The source of most is Maass and Fontbona,
+"Symmetries in Overparametrized Neural Networks: A Mean-Field View" (NeurIPS 2024, arXiv
+2405.19995).
 """
 
 from __future__ import annotations
@@ -192,49 +193,49 @@ def reaches_gibbs(setting: Setting) -> Finding:
 CLAIMS: dict[str, Claim] = {
     "unit-equivariant": Claim(
         "the unit is jointly equivariant: sigma(rho_g x; M_g z) = rhohat_g sigma(x; z)",
-        "[MF24] Assumption 1",
+        "Maass and Fontbona 2024, Assumption 1",
         ("group", "risk"),
         unit_equivariant,
     ),
     "data-invariant": Claim(
         "the law of the data is invariant: (rho_g X, rhohat_g Y) ~ (X, Y)",
-        "[MF24] Assumption 1",
+        "Maass and Fontbona 2024, Assumption 1",
         ("group", "risk"),
         data_invariant,
     ),
     "risk-invariant": Claim(
         "the risk is invariant: R(M_g # mu) = R(mu)",
-        "[MF24] Proposition 2",
+        "Maass and Fontbona 2024, Proposition 2",
         ("group", "risk"),
         risk_invariant,
     ),
     "wi-preserved": Claim(
         "the plain flow keeps a weakly invariant law weakly invariant",
-        "[MF24] Theorem 3",
+        "Maass and Fontbona 2024, Theorem 3",
         ("group",),
         _stays_invariant("vanilla"),
     ),
     "da-preserves-wi": Claim(
         "the flow with data augmentation keeps a weakly invariant law weakly invariant",
-        "[MF24] Theorem 3",
+        "Maass and Fontbona 2024, Theorem 3",
         ("group", "risk"),
         _stays_invariant("data-augmented"),
     ),
     "fa-preserves-wi": Claim(
         "the flow with feature averaging keeps a weakly invariant law weakly invariant",
-        "[MF24] Theorem 3",
+        "Maass and Fontbona 2024, Theorem 3",
         ("group", "risk"),
         _stays_invariant("feature-averaged"),
     ),
     "da-equals-fa": Claim(
         "from a weakly invariant law, data augmentation and feature averaging give one flow",
-        "[MF24] Theorem 4",
+        "Maass and Fontbona 2024, Theorem 4",
         ("group", "risk"),
         da_equals_fa,
     ),
     "vanilla-equals-da": Claim(
         "from a weakly invariant law, plain training and data augmentation give one flow",
-        "[MF24] Theorem 4",
+        "Maass and Fontbona 2024, Theorem 4",
         ("group", "risk"),
         vanilla_equals_da,
     ),

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from meanfield_pde.energies.energy import Energy
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import DataAugmented
 from meanfield_pde.eulerian.solution import Solution
@@ -129,8 +130,17 @@ def compare(
     return Report(title, COLUMNS, tuple(rows), verdicts, notes)
 
 
+def _energy(solution: Solution) -> Energy:
+    if solution.problem is None:
+        raise ValueError(
+            "solution must know its problem, got one read from a file; "
+            "pass load_solution(path, problem=...)"
+        )
+    return solution.problem.flow.energy
+
+
 def _risk(solution: Solution) -> Risk | DataAugmented | None:
-    terms = solution.problem.flow.energy.terms
+    terms = _energy(solution).terms
     return next((leaf for _, leaf in terms if isinstance(leaf, Risk | DataAugmented)), None)
 
 
@@ -216,7 +226,7 @@ def _energy_row(
     checks: int,
 ) -> dict[str, Any]:
     """Energy without entropy; clouds carry a bias of order 1/N that samples show as well."""
-    energy = solution.problem.flow.energy.smooth
+    energy = _energy(solution).smooth
     expected = energy.value(rho)
     values = np.array([energy.value(cloud) for cloud in clouds])
     floor = np.array([energy.value(sample) for sample in samples])
@@ -307,41 +317,42 @@ def _quantile(replicas: int, checks: int, sides: int) -> float:
 def _rulers(
     names: Sequence[str], rho: Density, risk: Risk | DataAugmented | None
 ) -> Iterable[Ruler]:
-    """Distances at one time; in 2D exact transport works on fewer atoms."""
+    """Distances at one time; in 2D the density is its atoms, and exact transport works on fewer."""
     grid = rho.grid
     period = (grid.lower, grid.upper) if grid.periodic else None
-    cut = _cut(rho) if grid.dim == 2 else (lambda mu: mu)
-    floor = cut(rho).floor if grid.dim == 2 else grid.floor
+    atoms: Any = rho if grid.dim == 1 else distance.coarsen(rho, ATOMS["density"])
+    floor = grid.floor if grid.dim == 1 else atoms.floor
     width = float(np.sqrt(np.trace(rho.cov()))) if period is None else _period(rho) / 8
+    known: dict[tuple[int, int], float] = {}
+
+    def whole(mu: Any) -> Any:
+        return atoms if mu is rho else mu
+
+    def cut(mu: Any) -> Any:  # replicas are exchangeable: their first points are as good as any
+        return whole(mu) if mu is rho or grid.dim == 1 else Cloud(mu.points[: ATOMS["cloud"]])
+
+    def w2(mu: Any, nu: Cloud) -> float:
+        if (id(mu), id(nu)) not in known:
+            known[id(mu), id(nu)] = float(distance.w2(cut(mu), cut(nu), period=period))
+        return known[id(mu), id(nu)]
 
     def rmd(mu: Any, nu: Cloud) -> float:
-        scale = 2 * (_second_moment(mu) + _second_moment(nu))
-        return float(distance.w2(cut(mu), cut(nu)) / np.sqrt(scale))
+        return float(w2(mu, nu) / np.sqrt(2 * (_second_moment(mu) + _second_moment(nu))))
 
     table: dict[str, tuple[Callable[[Any, Cloud], float], float]] = {
         "w1": (lambda mu, nu: distance.w1(cut(mu), cut(nu), period=period), floor),
-        "w2": (lambda mu, nu: distance.w2(cut(mu), cut(nu), period=period), floor),
+        "w2": (w2, floor),
         "rmd": (rmd, floor / np.sqrt(4 * _second_moment(rho))),
-        "sliced_w2": (lambda mu, nu: distance.sliced_w2(mu, nu, 16), grid.floor),
+        "sliced_w2": (lambda mu, nu: distance.sliced_w2(whole(mu), nu, 16), floor),
         "mmd": (
-            lambda mu, nu: distance.mmd(mu, nu, width, period=period),
-            grid.floor**2 / width**2,
+            lambda mu, nu: distance.mmd(whole(mu), nu, width, period=period),
+            floor**2 / width**2,
         ),
         "model": (lambda mu, nu: distance.model(mu, nu, risk), grid.floor**2),
     }
     for name in names:
         between, resolution = table[name]
         yield Ruler(name, between, float(resolution))
-
-
-def _cut(rho: Density) -> Callable[[Any], Any]:
-    """Map the density to its atoms, and a cloud to its first points."""
-    atoms = distance.coarsen(rho, ATOMS["density"])
-
-    def cut(mu: Any) -> Any:
-        return atoms if mu is rho else Cloud(mu.points[: ATOMS["cloud"]])
-
-    return cut
 
 
 def _second_moment(mu: Density | Cloud) -> float:

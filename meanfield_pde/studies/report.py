@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from meanfield_pde.studies.files import whole
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -70,10 +72,17 @@ class Report:
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Return the report as JSON text, and write it where a path is given."""
-        text = json.dumps(self.to_dict(), indent=2)
+        """Return the report as JSON text, and write it where a path is given.
+
+        Raises
+        ------
+        ValueError
+            If a number is NaN or infinite.
+        """
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
         if path is not None:
-            Path(path).write_text(text + "\n")
+            with whole(path) as partial:
+                partial.write_text(text + "\n")
         return text
 
     def to_html(self, path: str | Path) -> None:
@@ -92,7 +101,8 @@ class Report:
             "border-bottom:1px solid #ddd}.fails{color:#b00}</style>"
             f"<h1>{escape(self.title)}</h1><table><tr>{head}</tr>{''.join(body)}</table>{notes}</html>"
         )
-        Path(path).write_text(page + "\n")
+        with whole(path) as partial:
+            partial.write_text(page + "\n")
 
 
 def _text(value: Any) -> str:
