@@ -18,7 +18,7 @@ from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
-EXPLICIT_STEPS = {1: 20_000, 2: 4_000}
+EXPLICIT_STEPS = {1: 5_000, 2: 1_000}
 """Explicit steps, by dimension, beyond which implicit steps are taken."""
 PECLET_SHARE = 0.1
 """Share of the mass that may see a cell Peclet number above 1 before slopes are limited."""
