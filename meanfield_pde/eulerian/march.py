@@ -13,6 +13,8 @@ from meanfield_pde.measures.check import Array
 
 ENERGY_RISE = 1e-12
 """Rise of the free energy, relative to max(1, |F|), that counts as rounding."""
+START = 2e-3
+"""First step, relative to the whole time: too large costs a few repeats, too small many steps."""
 SMALLEST = 1e-13
 """Smallest step, relative to the whole time, before the march gives up."""
 
@@ -65,7 +67,7 @@ class March:
         # on its dt keeps it accurate; implicit steps are long, and held to a tenth.
         self._controller = Controller(order=1)
         self._allowed = self.tolerance * (1.0 if self.stepper.explicit else 0.1)
-        self._dt = self.fixed if self.fixed is not None else 1e-4 * self.span
+        self._dt = self.fixed if self.fixed is not None else START * self.span
         if self.fixed is None and self.stepper.explicit:
             self._dt = max(self._dt, SAFETY * self.stepper.limit(self.state))
 
