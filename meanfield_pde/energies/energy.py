@@ -41,6 +41,11 @@ class Functional(ABC):
     def constant(self) -> bool:
         """Whether the potential does not depend on rho."""
 
+    @property
+    def remark(self) -> str:
+        """What a solution should say of how the energy was computed; empty for nothing."""
+        return ""
+
     @abstractmethod
     def value(self, rho: Array) -> float:
         """Energy."""
@@ -223,6 +228,11 @@ class SumFunctional(Functional):
     def constant(self) -> bool:
         """Whether no potential depends on rho."""
         return not self._moving
+
+    @property
+    def remark(self) -> str:
+        """Remarks of all terms."""
+        return "; ".join(part.remark for _, part in self.parts if part.remark)
 
     def value(self, rho: Array) -> float:
         """Energy."""

@@ -4,7 +4,8 @@ r"""The risk of a shallow network, as an energy of the law of its parameters.
    \frac{\delta R}{\delta \mu}(z) = E_\pi\, \nabla_1 l(\Phi_\mu(X), Y) \cdot \sigma_*(X; z)
 
 (Maass and Fontbona, arXiv 2405.19995, section 2). On a grid the features
-``S[i, K] = sigma_*(x_i; z_K)`` are computed once; a potential then costs two products with S.
+``S[i, K] = sigma_*(x_i; z_K)`` are computed once, of all data or, where they have low rank, of a
+few that stand for all; a potential then costs two products with them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss
+from meanfield_pde.energies.low_rank import Indices, Skeleton, skeleton
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
@@ -24,6 +26,8 @@ from meanfield_pde.measures.grid import Grid
 
 CHUNK = 4_000_000
 """Features of particles held at once."""
+WORTH_FACTORING = 48
+"""Data values from which a skeleton of them is looked for."""
 MAX_FEATURES = 4e8
 """Features of a grid held at once (3.2 GB)."""
 
@@ -77,22 +81,45 @@ class Risk(Energy):
     def discretise(self, grid: Grid) -> Functional:
         """Compute the features of every cell centre."""
         self.unit.check_dimensions(self.data.dim, grid.dim)
-        rows = self.data.size * self.data.outputs
+        found = self._skeleton(grid)
+        x = self.data.x if found is None else self.data.x[found.rows // self.data.outputs]
+        rows = len(x) * self.data.outputs
         if rows * grid.size > MAX_FEATURES:
             raise ValueError(
                 f"the features of {rows} data values on {grid.size} cells need "
                 f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells"
             )
-        features = self.unit.features(self.data.x, grid.points.reshape(-1, grid.dim))
-        matrix = np.ascontiguousarray(np.moveaxis(features, 2, 1).reshape(rows, grid.size))
-        return NetworkFunctional(grid, matrix, self.data, self.loss)
+        if found is None:
+            return NetworkFunctional(grid, self._rows(grid.points), self.data, self.loss)
+        roots = np.sqrt(np.repeat(self.data.weights, self.data.outputs))
+        inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
+        features = self._rows(grid.points, found.rows) * roots[found.rows, None]
+        lift = inverse[:, None] * found.matrix
+        return NetworkFunctional(grid, features, self.data, self.loss, lift, found.error)
+
+    def _rows(self, points: Array, chosen: Indices | None = None) -> Array:
+        """Features of points as a matrix (n * outputs, points), or its chosen rows."""
+        outputs = self.data.outputs
+        flat = points.reshape(-1, points.shape[-1])
+        if chosen is None:
+            features = self.unit.features(self.data.x, flat)
+            return np.ascontiguousarray(np.moveaxis(features, 2, 1).reshape(-1, len(flat)))
+        places, inverse = np.unique(chosen // outputs, return_inverse=True)
+        features = self.unit.features(self.data.x[places], flat)
+        return np.ascontiguousarray(features[inverse, :, chosen % outputs])
+
+    def _skeleton(self, grid: Grid) -> Skeleton | None:
+        rows = self.data.size * self.data.outputs
+        if rows < WORTH_FACTORING:
+            return None
+        points = grid.points.reshape(-1, grid.dim)
+        roots = np.sqrt(np.repeat(self.data.weights, self.data.outputs))[:, None]
+        return skeleton(lambda cells: roots * self._rows(points[cells]), rows, grid.size)
 
     def predict(self, mu: Measure) -> Array:
         """Return the outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
         if isinstance(mu, Density):
-            functional = self.on(mu.grid)
-            assert isinstance(functional, NetworkFunctional)
-            return functional.predict(mu.values)
+            mu = Cloud(mu.grid.points.reshape(-1, mu.grid.dim), mu.masses.ravel())
         self.unit.check_dimensions(self.data.dim, mu.dim)
         return self._outputs(self.data.x, mu)
 
@@ -127,21 +154,53 @@ class Risk(Energy):
 
 @dataclass(frozen=True, eq=False)
 class NetworkFunctional(Functional):
-    """Risk on a grid: features (n_data * outputs, cells), data and loss."""
+    """Risk on a grid.
+
+    Parameters
+    ----------
+    grid : Grid
+    features : array (rows, cells)
+        Features of the data (n * outputs rows), or of a skeleton of them, weighted.
+    data : Data
+    loss : Loss
+    lift : array (n * outputs, rows), optional
+        What turns means of a skeleton's features into outputs at all data.
+    error : float
+        Relative error of the skeleton, see `low_rank`.
+    """
 
     grid: Grid
     features: Array
     data: Data
     loss: Loss
+    lift: Array | None = None
+    error: float = 0.0
 
     @property
     def constant(self) -> bool:
         """Always false."""
         return False
 
-    def predict(self, rho: Array) -> Array:
+    @property
+    def remark(self) -> str:
+        """Rank and error, where a skeleton is used."""
+        if self.lift is None:
+            return ""
+        rows, rank = self.lift.shape
+        return f"features at rank {rank} of {rows} (error {self.error:.0e})"
+
+    def means(self, rho: Array) -> Array:
+        """Integrals of the features, shape (rows,)."""
+        return np.asarray(self.features @ rho.ravel() * self.grid.volume)
+
+    def outputs(self, means: Array) -> Array:
         """Return the outputs at the data, shape (n, outputs)."""
-        return (self.features @ rho.ravel() * self.grid.volume).reshape(self.data.y.shape)
+        values = means if self.lift is None else self.lift @ means
+        return values.reshape(self.data.y.shape)
+
+    def predict(self, rho: Array) -> Array:
+        """Return the outputs at the data; from a skeleton, not exact where weights are tiny."""
+        return self.outputs(self.means(rho))
 
     def value(self, rho: Array) -> float:
         """Risk."""
@@ -163,9 +222,24 @@ class NetworkFunctional(Functional):
             return self.potential(0.5 * (start + end))
         return self.potential(end if sign >= 0 else start)
 
-    def _pull(self, gradient: Array) -> Array:
+    def charges(self, gradient: Array) -> Array:
+        """Factors of the features in the potential, for loss gradients (n, outputs)."""
         residual = (self.data.weights[:, None] * gradient).ravel()
-        return (residual @ self.features).reshape(self.grid.shape)
+        return np.asarray(residual if self.lift is None else residual @ self.lift)
+
+    def curvature(self, outputs: Array) -> Array:
+        """Differentiate the charges in the means, shape (rows, rows)."""
+        blocks = self.data.weights[:, None, None] * self.loss.hessian(outputs, self.data.y)
+        n, q, _ = blocks.shape
+        if self.lift is None:
+            matrix = np.zeros((n, q, n, q))
+            matrix[np.arange(n), :, np.arange(n)] = blocks
+            return matrix.reshape(n * q, n * q)
+        lift = self.lift.reshape(n, q, -1)
+        return np.asarray(np.einsum("iqr,ips,iqp->rs", lift, lift, blocks, optimize=True))
+
+    def _pull(self, gradient: Array) -> Array:
+        return (self.charges(gradient) @ self.features).reshape(self.grid.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,9 +27,12 @@ def scharfetter_gummel_pair(difference: float, beta: float, scale: float) -> tup
             diffusion = beta * (1.0 - 0.5 * q)
         elif q > 700.0:
             diffusion = 0.0
+        elif q < 0.7:  # one of exp and expm1 gives both 1 - e^-q and e^-q without cancellation
+            drop = -np.expm1(-q)
+            diffusion = size * ((1.0 - drop) / drop)
         else:
             decay = np.exp(-q)
-            diffusion = beta * (q * decay / (-np.expm1(-q)))
+            diffusion = size * (decay / (1.0 - decay))
     forward = scale * (diffusion + max(-difference, 0.0))
     backward = scale * (diffusion + max(difference, 0.0))
     return forward, backward
@@ -129,10 +132,11 @@ def limited_weights(
                 q = abs(difference) / beta if beta > 0.0 else np.inf
                 if q < 0.05:
                     weight = q * (1.0 / 6.0 - q * q / 360.0)
-                elif q > 700.0:
+                elif q > 40.0:
                     weight = 1.0 - 2.0 / q
-                else:
-                    weight = 1.0 / np.tanh(0.5 * q) - 2.0 / q
+                else:  # coth(q/2) - 2/q, from the rates: their sum over their difference is coth
+                    sides = forward[axis, i, j] + backward[axis, i, j]
+                    weight = sides / (scale[axis] * abs(difference)) - 2.0 / q
                 out[axis, i, j] = -0.5 * scale[axis] * difference * weight
 
 

@@ -79,7 +79,8 @@ def choose(
         )
     steps = f"explicit steps are bounded by {bound:.2g}, about {span / bound:.0f} in all"
     peclet = f"{share:.1%} of the mass sees a cell Peclet number above 1"
-    return equation, chosen, f"{peclet}; {steps}"
+    remarks = [peclet, steps] + ([equation.energy.remark] if equation.energy.remark else [])
+    return equation, chosen, "; ".join(remarks)
 
 
 def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:

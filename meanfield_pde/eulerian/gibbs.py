@@ -9,6 +9,7 @@ potential is iterated to a fixed point.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.special import logsumexp
 
 from meanfield_pde.energies.energy import Energy, Functional, SumFunctional
@@ -110,52 +111,44 @@ def _newton(
     tolerance: float,
 ) -> Array:
     features = np.concatenate([part.features for _, part in parts])
-    shapes = [part.data.y.shape for _, part in parts]
-    ends = np.cumsum([0] + [int(np.prod(shape)) for shape in shapes])
+    ends = np.cumsum([len(part.features) for _, part in parts])[:-1]
 
-    def density(outputs: Array) -> Array:
-        residual = np.concatenate(
-            [
-                (f * p.data.weights[:, None] * p.loss.gradient(m.reshape(s), p.data.y)).ravel()
-                for (f, p), s, m in zip(parts, shapes, np.split(outputs, ends[1:-1]), strict=True)
-            ]
-        )
-        return _gibbs_values(grid, fixed + (residual @ features).reshape(grid.shape), beta)
+    def density(means: Array) -> Array:
+        charges = []
+        for (f, part), mean in zip(parts, np.split(means, ends), strict=True):
+            gradient = part.loss.gradient(part.outputs(mean), part.data.y)
+            charges.append(f * part.charges(gradient))
+        potential = fixed + (np.concatenate(charges) @ features).reshape(grid.shape)
+        return _gibbs_values(grid, potential, beta)
 
-    def outputs_of(rho: Array) -> Array:
+    def means_of(rho: Array) -> Array:
         return np.asarray(features @ rho.ravel() * grid.volume)
 
-    def curvature(outputs: Array) -> Array:
-        matrix = np.zeros((ends[-1], ends[-1]))
-        for (f, p), s, a in zip(parts, shapes, ends, strict=False):
-            here = outputs[a : a + s[0] * s[1]].reshape(s)
-            blocks = f * p.data.weights[:, None, None] * p.loss.hessian(here, p.data.y)
-            for i, block in enumerate(blocks):
-                rows = slice(a + i * s[1], a + (i + 1) * s[1])
-                matrix[rows, rows] = block
-        return matrix
+    def curvature(means: Array) -> Array:
+        split = zip(parts, np.split(means, ends), strict=True)
+        return block_diag(*(f * part.curvature(part.outputs(mean)) for (f, part), mean in split))
 
-    outputs = outputs_of(first)
-    rho = density(outputs)
-    defect = outputs_of(rho) - outputs
+    means = means_of(first)
+    rho = density(means)
+    defect = means_of(rho) - means
     for _ in range(200):
         if np.abs(defect).max() <= tolerance:
             return rho
-        centred = features - outputs_of(rho)[:, None]
+        centred = features - means_of(rho)[:, None]
         covariance = (centred * (rho.ravel() * grid.volume)) @ centred.T
-        jacobian = np.eye(len(outputs)) + covariance @ curvature(outputs) / beta
+        jacobian = np.eye(len(means)) + covariance @ curvature(means) / beta
         direction = np.linalg.solve(jacobian, defect)
         length = 1.0
         while length > 1e-10:
-            trial = outputs + length * direction
+            trial = means + length * direction
             rho_trial = density(trial)
-            defect_trial = outputs_of(rho_trial) - trial
+            defect_trial = means_of(rho_trial) - trial
             if np.linalg.norm(defect_trial) < (1 - 0.1 * length) * np.linalg.norm(defect):
                 break
             length *= 0.5
         else:
             break
-        outputs, rho, defect = trial, rho_trial, defect_trial
+        means, rho, defect = trial, rho_trial, defect_trial
     if np.abs(defect).max() <= 10 * tolerance:
         return rho
     raise GibbsError(
