@@ -205,8 +205,9 @@ def _exit_codes() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _fail("interrupted; files that were complete are kept", INTERRUPTED)
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # the reader has had enough, as in `meanfield-pde list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except OSError as error:
         _fail(str(error), STORAGE)
     except (ValueError, RuntimeError) as error:

@@ -75,7 +75,7 @@ class Data:
     @classmethod
     def samples(cls, x: Any, y: Any, weights: Any = None) -> Data:
         """Take data given as arrays; equal weights where none are given."""
-        n = len(np.atleast_1d(x))
+        n = max(1, len(np.atleast_1d(x)))
         return cls(x, y, np.full(n, 1.0 / n) if weights is None else weights)
 
     @classmethod
@@ -88,7 +88,13 @@ class Data:
                 f"nodes**dim must be at most 1e6, got {nodes}**{dim}; use fewer, or Data.samples"
             )
         scale = check.number("scale", scale, "the standard deviation of x", above=0)
-        points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+        with np.errstate(all="ignore"):
+            points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+        if not np.isfinite(weights).all():
+            raise ValueError(
+                f"nodes must be few enough for weights in double precision, got {nodes}; 200 a "
+                "dimension is always fine"
+            )
         return _tensor([scale * points] * dim, [weights] * dim, target)
 
     @classmethod

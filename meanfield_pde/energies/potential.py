@@ -14,6 +14,23 @@ from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.grid import Grid
 
 
+def require_periodic(name: str, function: Function, grid: Grid) -> None:
+    """Raise ValueError unless a function of points has the period of a torus."""
+    if not grid.periodic:
+        return
+    points = grid.points.reshape(-1, grid.dim)[:: max(1, grid.size // 64)]
+    here = np.asarray(function(points), dtype=np.float64)
+    for axis in range(grid.dim):
+        moved = points.copy()
+        moved[:, axis] += grid.upper[axis] - grid.lower[axis]
+        gap = np.abs(np.asarray(function(moved), dtype=np.float64) - here).max()
+        if not gap <= 1e-8 * (1 + np.abs(here).max()):
+            raise ValueError(
+                f"{name} must have the torus's period along axis {axis}, got values {gap:.3g} "
+                "apart one period on; write it with sin and cos, or use Grid.box"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Potential(Energy):
     """Energy ``int V dmu`` of an external potential; its first variation is V.
@@ -53,6 +70,7 @@ class Potential(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Evaluate V at the cell centres."""
+        require_periodic("potential", lambda z: self.function(z), grid)
         return FixedFunctional(grid, check.evaluate("potential", self.function, grid.points))
 
     def cloud_value(self, cloud: Cloud) -> float:
@@ -70,6 +88,7 @@ class Penalty(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Evaluate ``|z|^2`` at the cell centres."""
+        require_periodic("penalty", lambda z: (z**2).sum(-1), grid)
         return FixedFunctional(grid, (grid.points**2).sum(-1))
 
     def cloud_value(self, cloud: Cloud) -> float:

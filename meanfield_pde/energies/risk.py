@@ -18,6 +18,7 @@ from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss
 from meanfield_pde.energies.low_rank import Indices, Skeleton, skeleton
+from meanfield_pde.energies.potential import require_periodic
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
@@ -81,6 +82,8 @@ class Risk(Energy):
     def discretise(self, grid: Grid) -> Functional:
         """Compute the features of every cell centre."""
         self.unit.check_dimensions(self.data.dim, grid.dim)
+        few = self.data.x[:: max(1, self.data.size // 16)]
+        require_periodic("unit", lambda z: np.moveaxis(self.unit.features(few, z), 0, 1), grid)
         found = self._skeleton(grid)
         x = self.data.x if found is None else self.data.x[found.rows // self.data.outputs]
         rows = len(x) * self.data.outputs

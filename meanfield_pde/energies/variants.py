@@ -16,6 +16,7 @@ import numpy as np
 from meanfield_pde.energies.energy import Batch, Energy, Functional, Sum
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.unit import AveragedUnit, MovedUnit
+from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.grid import Grid
@@ -93,12 +94,14 @@ def data_augmented(risk: Risk, group: Group) -> DataAugmented:
     >>> there == back
     True
     """
+    check.instance("group", group, Group, "make one with the constructors of mf.Group")
     return DataAugmented(_risk(risk), group)
 
 
 def feature_averaged(risk: Risk, group: Group) -> Risk:
     """Risk of the symmetrised model, R at mu^G: its unit is averaged over the orbit of z."""
     risk = _risk(risk)
+    check.instance("group", group, Group, "make one with the constructors of mf.Group")
     return Risk(AveragedUnit(risk.unit, group), risk.data, risk.loss)
 
 

@@ -3,7 +3,8 @@
 A flux is chosen by the cell Peclet number |q| = |dPhi| / beta where the mass is:
 Scharfetter-Gummel up to 1, the ratio-limited flux beyond. A stepper is chosen by cost: the
 explicit one unless its positivity bound asks for so many steps that implicit ones, of the same
-order, are cheaper.
+order in time, are cheaper. Where the drift dominates, implicit steps would be of first order in
+space, and explicit ones are taken far longer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ EXPLICIT_STEPS = {1: 5_000, 2: 1_000}
 """Explicit steps, by dimension, beyond which implicit steps are taken."""
 PECLET_SHARE = 0.1
 """Share of the mass that may see a cell Peclet number above 1 before slopes are limited."""
+PATIENCE = 50
+"""How many times more explicit steps are taken where implicit ones would lose an order in space."""
 
 T = TypeVar("T")
 
@@ -59,7 +62,7 @@ def choose(
     wanted = FLUXES["rl" if share > PECLET_SHARE else "sg"]
     equation = Equation(*problem, _pick("flux", flux, FLUXES, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
-    limit = EXPLICIT_STEPS[equation.grid.dim]
+    limit = EXPLICIT_STEPS[equation.grid.dim] * (PATIENCE if share > PECLET_SHARE else 1)
     explicit = span / bound <= limit if dt is None else dt <= bound
     if equation.flux.name != "sg" and flux != "auto":
         explicit = True  # the only kind that the flux asked for goes with
@@ -77,8 +80,14 @@ def choose(
             f"dt must be at most {bound:.3g} for explicit steps to stay positive, got {dt:g}; "
             "leave dt out, or use stepper='mprk22'"
         )
+    if dt is not None and dt > span * (1 + 1e-12):
+        raise ValueError(
+            f"dt must be at most the flow's whole time {span:g}, got {dt:g}; make it smaller"
+        )
     steps = f"explicit steps are bounded by {bound:.2g}, about {span / bound:.0f} in all"
     peclet = f"{share:.1%} of the mass sees a cell Peclet number above 1"
+    if share > PECLET_SHARE and equation.flux.name == "sg":
+        peclet += ", where the flux sg is of first order only (rl needs explicit steps)"
     remarks = [peclet, steps] + ([equation.energy.remark] if equation.energy.remark else [])
     return equation, chosen, "; ".join(remarks)
 

@@ -49,7 +49,7 @@ def anderson(
     x = start
     points: list[Array] = []
     changes: list[Array] = []
-    value, size = start, np.inf
+    value, size, iteration = start, np.inf, 0
     for iteration in range(1, limit + 1):
         value = function(x)
         change = value - x
@@ -67,4 +67,4 @@ def anderson(
             weights = np.linalg.lstsq(slopes, changes[-1], rcond=1e-14)[0]
             moves = np.stack([points[-1] - p for p in points[:-1]], axis=1)
             x = (points[-1] - moves @ weights).reshape(value.shape)
-    return FixedPoint(value, size, limit, False)
+    return FixedPoint(value, size, iteration, False)

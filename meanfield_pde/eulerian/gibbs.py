@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import block_diag
+from scipy.optimize import NoConvergence, newton_krylov
 from scipy.special import logsumexp
 
 from meanfield_pde.energies.energy import Energy, Functional, SumFunctional
@@ -21,7 +22,7 @@ from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 
 Parts = list[tuple[float, Functional]]
-DAMPED_STEPS = 2000
+DAMPED_STEPS = 1000
 
 
 class GibbsError(RuntimeError):
@@ -42,7 +43,7 @@ def gibbs(
         With a positive factor of the entropy.
     grid : Grid
     start : Density, optional
-        Where to start; the Gibbs law of the external potential where it is left out.
+        Where to start; the Gibbs law of the external potential, of mass 1, where it is left out.
     tolerance : float
         Largest change of the network's outputs (Newton) or of the potential (fixed point,
         relative).
@@ -50,7 +51,7 @@ def gibbs(
     Returns
     -------
     Density
-        Of mass 1.
+        Of the mass of ``start``, or of mass 1.
 
     Raises
     ------
@@ -67,6 +68,10 @@ def gibbs(
     >>> round(float(rho.cov()[0, 0]), 6)
     0.5
     """
+    check.instance("energy", energy, Energy, "add energies with + and scale them with *")
+    check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
+    if start is not None:
+        check.instance("start", start, Density, "start from a density on the grid")
     beta = energy.beta
     if beta <= 0:
         raise ValueError(
@@ -82,13 +87,14 @@ def gibbs(
         if part.constant:
             fixed = fixed + factor * part.potential(fixed)
     moving = [(factor, part) for factor, part in parts if not part.constant]
-    first = _gibbs_values(grid, fixed, beta) if start is None else start.values
+    mass = 1.0 if start is None else start.mass
+    first = mass * _gibbs_values(grid, fixed, beta) if start is None else start.values
     if not moving:
-        return Density(grid, _gibbs_values(grid, fixed, beta))
+        return Density(grid, mass * _gibbs_values(grid, fixed, beta))
     networks = [(f, p) for f, p in moving if isinstance(p, NetworkFunctional)]
     if len(networks) == len(moving):
-        return Density(grid, _newton(grid, networks, fixed, beta, first, tolerance))
-    return Density(grid, _iterate(grid, moving, fixed, beta, first, tolerance))
+        return Density(grid, _newton(grid, networks, fixed, beta, first, mass, tolerance))
+    return Density(grid, _iterate(grid, moving, fixed, beta, first, mass, tolerance))
 
 
 def _leaves(functional: Functional) -> Parts:
@@ -108,6 +114,7 @@ def _newton(
     fixed: Array,
     beta: float,
     first: Array,
+    mass: float,
     tolerance: float,
 ) -> Array:
     features = np.concatenate([part.features for _, part in parts])
@@ -119,7 +126,7 @@ def _newton(
             gradient = part.loss.gradient(part.outputs(mean), part.data.y)
             charges.append(f * part.charges(gradient))
         potential = fixed + (np.concatenate(charges) @ features).reshape(grid.shape)
-        return _gibbs_values(grid, potential, beta)
+        return mass * _gibbs_values(grid, potential, beta)
 
     def means_of(rho: Array) -> Array:
         return np.asarray(features @ rho.ravel() * grid.volume)
@@ -134,7 +141,7 @@ def _newton(
     for _ in range(200):
         if np.abs(defect).max() <= tolerance:
             return rho
-        centred = features - means_of(rho)[:, None]
+        centred = features - means_of(rho)[:, None] / mass
         covariance = (centred * (rho.ravel() * grid.volume)) @ centred.T
         jacobian = np.eye(len(means)) + covariance @ curvature(means) / beta
         direction = np.linalg.solve(jacobian, defect)
@@ -158,25 +165,48 @@ def _newton(
 
 
 def _iterate(
-    grid: Grid, moving: Parts, fixed: Array, beta: float, first: Array, tolerance: float
+    grid: Grid,
+    moving: Parts,
+    fixed: Array,
+    beta: float,
+    first: Array,
+    mass: float,
+    tolerance: float,
 ) -> Array:
-    """Damped steps, which settle on a stable state, then Anderson's, which settle fast on any."""
+    """Damped steps, which settle on a stable state, then Anderson's, which settle fast on any.
 
-    def again(phi: Array) -> Array:
-        rho = _gibbs_values(grid, fixed + phi, beta)
+    Where neither settles (strong repulsion), Newton-Krylov, followed down from a large beta.
+    """
+
+    def again(phi: Array, beta: float) -> Array:
+        rho = mass * _gibbs_values(grid, fixed + phi, beta)
         return np.asarray(sum(f * part.potential(rho) for f, part in moving))
 
     phi = np.asarray(sum(f * part.potential(first) for f, part in moving))
     scale = max(1.0, float(np.abs(phi).max()))
     for _ in range(DAMPED_STEPS):
-        change = again(phi) - phi
+        change = again(phi, beta) - phi
         phi = phi + 0.5 * change
         if np.abs(change).max() <= 1e-6 * scale:
             break
-    found = anderson(again, phi, tolerance * scale, limit=2000)
-    if not found.converged:
-        raise GibbsError(
-            f"the fixed-point iteration stopped at a change {found.residual:.1e} of the potential;"
-            " give a start= nearer to the stationary law, or follow the flow with mf.solve"
-        )
-    return _gibbs_values(grid, fixed + found.point, beta)
+    found = anderson(lambda phi: again(phi, beta), phi, tolerance * scale, limit=500)
+    if found.converged:
+        return mass * _gibbs_values(grid, fixed + found.point, beta)
+    hot = max(beta, float(np.ptp(fixed)), float(np.ptp(phi)))
+    phi = again(np.zeros(grid.shape), hot)
+    while True:
+        last = hot <= beta
+        accuracy = (tolerance if last else 1e-6) * scale
+        try:
+            found_phi = newton_krylov(
+                lambda p, b=hot: again(p, b) - p, phi, f_tol=accuracy, maxiter=100
+            )
+            phi = np.asarray(found_phi, dtype=np.float64)
+        except (NoConvergence, ValueError):
+            raise GibbsError(
+                f"neither fixed-point nor Newton-Krylov iterations settled at beta = {hot:g}, "
+                f"on the way to {beta:g}; refine the grid, or follow the flow with mf.solve"
+            ) from None
+        if last:
+            return mass * _gibbs_values(grid, fixed + phi, beta)
+        hot = max(beta, 0.6 * hot)

@@ -90,7 +90,12 @@ class March:
         """Size of the next step, and whether it ends at the target."""
         dt = self._dt
         if self.stepper.explicit:
-            dt = min(dt, SAFETY * self.stepper.limit(self.state))
+            limit = self.stepper.limit(self.state)
+            if self.fixed is not None and limit < dt:
+                raise StuckError(
+                    f"the positivity bound fell to {limit:.3g}, below the fixed step dt = {dt:g}"
+                )
+            dt = min(dt, SAFETY * limit) if self.fixed is None else dt
         pieces = np.ceil(remaining / dt * (1 - 1e-10))
         if pieces <= 1:
             return remaining, True

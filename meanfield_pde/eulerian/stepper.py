@@ -231,7 +231,9 @@ class MPRK22(Stepper):
         equation, energy = state.equation, state.equation.energy
         generator = equation.generator(state.potential)
         along = [Columns(generator, axis) for axis in (0, 1)]
-        stage = along[1].euler(along[0].euler(state.rho, dt).T, dt).T
+        across = along[1].euler(along[0].euler(state.rho, dt).T, dt).T
+        # Both orders, as below: a potential at a stage of one order would prefer an axis.
+        stage = 0.5 * (across + along[0].euler(along[1].euler(state.rho.T, dt).T, dt))
         if not energy.constant:
             potential = 0.5 * (state.potential + energy.potential(stage))
             generator = equation.generator(potential)

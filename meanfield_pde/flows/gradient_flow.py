@@ -16,6 +16,8 @@ from scipy.integrate import quad
 from meanfield_pde.energies.energy import Energy
 from meanfield_pde.measures import check
 
+SAMPLES = 2000
+
 Rate = float | Callable[[float], float] | None
 
 
@@ -76,8 +78,19 @@ class GradientFlow:
         """
         if self.rate is None:
             return 1.0
-        value = self.rate(t) if callable(self.rate) else self.rate
+        try:
+            value = self.rate(t) if callable(self.rate) else self.rate
+        except ArithmeticError as error:
+            raise ValueError(
+                f"rate must be finite at t = {t:g}, got {type(error).__name__}: {error}; "
+                "a schedule is needed on the whole of [0, t1]"
+            ) from None
         return check.number(f"rate at t = {t:g}", value, "a schedule is never negative", least=0)
+
+    def _rough_clock(self, t0: float, t1: float) -> float:
+        """Mid-point rule: blunt, but no pulse longer than a sample slips through."""
+        middles = t0 + (np.arange(SAMPLES) + 0.5) * ((t1 - t0) / SAMPLES)
+        return float(np.mean([self.speed(float(t)) for t in middles]) * (t1 - t0))
 
     def clock(self, t0: float, t1: float) -> float:
         """Time of the flow of rate 1 that passes from t0 to t1: ``int s dt``."""
@@ -90,6 +103,12 @@ class GradientFlow:
         value, error, *_ = quad(
             self.speed, t0, t1, epsabs=1e-13, epsrel=1e-12, limit=500, full_output=1
         )
+        rough = self._rough_clock(t0, t1)
+        if abs(rough - value) > 0.01 * (1e-3 * (t1 - t0) + abs(rough)):
+            raise ValueError(
+                f"rate must be smooth between save times on [{t0:g}, {t1:g}], got {value:g} "
+                f"by adaptive quadrature and {rough:g} by {SAMPLES} samples; save where it jumps"
+            )
         if error > 1e-8 * (1 + abs(value)):
             raise ValueError(
                 f"rate must be integrable on [{t0:g}, {t1:g}], got an integral {value:g} with "

@@ -80,7 +80,18 @@ class Problem:
         return np.minimum(times, self.t1)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw the initial positions of n particles, shape (n, d)."""
+        """Draw the initial positions of n particles, shape (n, d).
+
+        Raises
+        ------
+        ValueError
+            If the initial mass is not 1, which the particles share among them.
+        """
+        if isinstance(self.initial, Density | Cloud) and abs(self.initial.mass - 1) > 1e-5:
+            raise ValueError(
+                f"initial must have mass 1 for particles, got {self.initial.mass:g}; "
+                "divide by the mass, as Density.normalised() does"
+            )
         if isinstance(self.initial, Cloud):
             equal = np.ptp(self.initial.weights) == 0
             if equal and self.initial.size == n:

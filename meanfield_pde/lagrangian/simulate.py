@@ -138,7 +138,8 @@ def simulate(
     ValueError
         If an argument is wrong.
     SimulationError
-        If a position is no longer finite: the step is too large for the drift.
+        If a position is no longer finite, or the drift alone crosses a quarter of the grid in a
+        step: the step is too large for the drift.
 
     Examples
     --------
@@ -210,6 +211,8 @@ def _advance(
         time = dt * problem.flow.speed(start + k * dt)
         for points, rng in zip(clouds, generators, strict=True):
             velocity = dynamics.velocity(energy, Cloud(points), rng)
+            if walls[2] != _kernels.FREE:
+                _refuse_leaps(time * velocity, walls, start + k * dt, dt)
             noise = rng.standard_normal(points.shape) if beta else np.zeros_like(points)
             _kernels.move(points, velocity, noise, time, np.sqrt(2 * beta * time), *walls, points)
             if not np.isfinite(points).all():
@@ -219,6 +222,19 @@ def _advance(
                 )
         report(dt)
     return clouds
+
+
+def _refuse_leaps(moves: Array, walls: tuple[Array, Array, int], t: float, dt: float) -> None:
+    """Raise where the drift alone carries a particle across a quarter of the grid in one step.
+
+    Walls would fold such a particle back, and hide that the step is unstable.
+    """
+    share = np.abs(moves).max(axis=0) / (walls[1] - walls[0])
+    if share.max() > 0.25:
+        raise SimulationError(
+            f"near t = {t:g} the drift carries a particle across {share.max():.0%} of the grid in "
+            f"one step: dt = {dt:g} is too large for the drift; make dt smaller"
+        )
 
 
 def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:

@@ -75,6 +75,20 @@ def count(name: str, value: Any, remedy: str, *, least: int = 1) -> int:
     return int(value)
 
 
+def instance(name: str, value: Any, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Check the type of an argument.
+
+    Raises
+    ------
+    ValueError
+        If it is of another.
+    """
+    if not isinstance(value, kinds):
+        known = kinds if isinstance(kinds, tuple) else (kinds,)
+        wanted = " or ".join(kind.__name__ for kind in known)
+        raise ValueError(f"{name} must be a {wanted}, got {type(value).__name__}; {remedy}")
+
+
 def evaluate(name: str, function: Function, points: Array, *, finite: bool = True) -> Array:
     """Call a user's function of points ``(..., d)`` and check that it returns ``(...)``.
 
@@ -83,7 +97,13 @@ def evaluate(name: str, function: Function, points: Array, *, finite: bool = Tru
     ValueError
         If the shape is wrong or, where ``finite``, a value is NaN or infinite.
     """
-    result = np.asarray(function(points), dtype=np.float64)
+    raw = np.asarray(function(points))
+    if not (np.issubdtype(raw.dtype, np.number) or raw.dtype == bool) or np.iscomplexobj(raw):
+        raise ValueError(
+            f"{name} must return real numbers, got an array of {raw.dtype}; "
+            "return floats, and take .real of a complex result"
+        )
+    result = raw.astype(np.float64)
     expected = points.shape[:-1]
     if result.shape != expected:
         raise ValueError(

@@ -97,6 +97,7 @@ class Density:
         ValueError
             If mean or covariance do not fit the grid, or the covariance is not positive definite.
         """
+        check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
         centre = np.atleast_1d(check.array("mean", mean, "give one number a dimension"))
         if centre.shape != (grid.dim,):
             raise ValueError(
@@ -148,6 +149,9 @@ class Density:
         ValueError
             If the function returns the wrong shape, a negative or a non-finite value.
         """
+        check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
+        if not callable(function):
+            raise ValueError(f"function must be callable, got {function!r}; give a function of z")
         nodes = check.count("nodes", nodes, "5 a dimension is a good number")
         x, w = np.polynomial.legendre.leggauss(nodes)
         values = np.zeros(grid.shape)
@@ -207,6 +211,7 @@ class Density:
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw n independent points, shape (n, dim), from the piecewise constant law."""
         n = check.count("n", n, "ask for at least one point")
+        check.instance("rng", rng, np.random.Generator, "pass numpy.random.default_rng(seed)")
         share = self.masses.ravel()
         cells = rng.choice(self.grid.size, size=n, p=share / share.sum())
         corner = np.stack(np.unravel_index(cells, self.grid.shape), axis=-1)

@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from meanfield_pde.measures import distance
+from meanfield_pde.measures import check, distance
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
@@ -46,6 +46,8 @@ def symmetrise(mu: Measure, group: Group) -> Measure:
     >>> cloud.points.tolist(), cloud.weights.tolist()
     ([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5])
     """
+    check.instance("mu", mu, (Density, Cloud), "symmetrise a measure")
+    check.instance("group", group, Group, "make one with the constructors of mf.Group")
     if isinstance(mu, Cloud):
         moved = np.concatenate([mu.points @ m.T for m in group.on_z(mu.dim)])
         return Cloud(moved, np.multiply.outer(group.weights, mu.weights).ravel())

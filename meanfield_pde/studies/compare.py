@@ -44,8 +44,8 @@ MAX_SPREAD = 10.0
 branch)."""
 REPLICAS = 8
 """Least number of sets of independent samples for the floor."""
-ATOMS = {"density": 5000, "cloud": 300}
-"""Sizes to which exact transport in 2D is cut: of the density's atoms, and of every cloud
+ATOMS = {"density": 5000, "cloud": 300, "line": 20_000}
+"""Sizes to which transport is cut: of the density's atoms, and of every cloud
 alike."""
 
 COLUMNS = ("time", "quantity", "density", "particles", "+-", "floor", "spread", "grid")
@@ -91,6 +91,14 @@ def compare(
     ValueError
         If no saved time is common, or a distance is unknown or makes no sense for the problem.
     """
+    for name, value, kind in (("solution", solution, Solution), ("run", run, Run)):
+        check.instance(
+            name,
+            value,
+            kind,
+            f"pass what mf.{'solve' if kind is Solution else 'simulate'} returned",
+        )
+    seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
     initial = solution.densities[0]
     grid = initial.grid
     if run.points.shape[-1] != grid.dim:
@@ -109,11 +117,20 @@ def compare(
     sets = max(run.seeds, REPLICAS)
     checks = len(times) * (len(names) + 1 + len(_moments(grid.periodic, grid.dim)))
     rows: list[dict[str, Any]] = []
+    moments = {t: _moment_values(solution.at(t), run.at(t)) for t in times}
+    scatter = _pooled_scatter([moments[t] for t in times if t > 0] or list(moments.values()))
+    degrees = (run.seeds - 1) * max(1, sum(t > 0 for t in times))
     for index, t in enumerate(times):
         rho, clouds = solution.at(t), run.at(t)
         rngs = [np.random.default_rng([seed, index, k]) for k in range(sets)]
         samples = [Cloud(rho.sample(run.particles, rng)) for rng in rngs]
-        rows += _moment_rows(t, rho, clouds, checks)
+        level = _quantile(degrees + 1, checks, sides=2)
+        for found in moments[t]:
+            error = level * scatter[found.name] * found.independent / np.sqrt(run.seeds)
+            gap = abs(found.values.mean() - found.expected)
+            floor = grid.floor**2
+            row = (found.name, found.expected, found.values, None, None, floor)
+            rows.append(_row(t, *row, gap <= error + floor))
         rows.append(_energy_row(t, rho, clouds, samples, solution, checks))
         for ruler in _rulers(names, rho, risk):
             rows.append(_distance_row(t, ruler, rho, clouds, samples, checks))
@@ -147,6 +164,7 @@ def _risk(solution: Solution) -> Risk | DataAugmented | None:
 def _distances(
     given: Sequence[str] | None, rho: Density, risk: Risk | DataAugmented | None
 ) -> tuple[str, ...]:
+    given = (given,) if isinstance(given, str) else given
     possible = ["w1", "w2", "mmd"] if rho.grid.dim == 1 else ["w2", "mmd"]
     if not rho.grid.periodic:
         possible += ["rmd", "sliced_w2"] if rho.grid.dim == 2 else ["rmd"]
@@ -190,31 +208,40 @@ def _harmonic(function: Callable[[Array], Array], axis: int, z: Array, grid: Any
     return function(2 * np.pi * (z[..., axis] - grid.middle[axis]) / period)
 
 
-def _moment_rows(
-    t: float, rho: Density, clouds: list[Cloud], checks: int
-) -> Iterable[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A moment of the density and of each replica, and the standard error of one set of samples."""
+
+    name: str
+    expected: float
+    independent: float
+    values: Array
+
+
+def _moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
+    weights = rho.masses / rho.mass
+    found = []
     for name, function in _moments(rho.grid.periodic, rho.grid.dim):
         at_cells = function(rho.grid.points, rho.grid)
-        weights = rho.masses / rho.mass
         expected = float((weights * at_cells).sum())
         deviation = float(np.sqrt((weights * (at_cells - expected) ** 2).sum()))
         values = np.array([function(c.points, rho.grid).mean() for c in clouds])
-        independent = deviation / np.sqrt(clouds[0].size)
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else independent
-        # A few replicas may agree by chance: their scatter is not believed below that of samples.
-        error = max(float(error), independent / np.sqrt(len(values)))
-        grid_floor = rho.grid.floor**2
-        bound = _quantile(len(values), checks, sides=2) * error + grid_floor
-        yield _row(
-            t,
-            name,
-            expected,
-            values,
-            None,
-            None,
-            grid_floor,
-            abs(values.mean() - expected) <= bound,
-        )
+        found.append(Moment(name, expected, deviation / np.sqrt(clouds[0].size), values))
+    return found
+
+
+def _pooled_scatter(moments: Sequence[Sequence[Moment]]) -> dict[str, float]:
+    """Scatter of replicas over that of samples, for each moment, over all times; at least 1.
+
+    One time alone has too few replicas for a sharp test, and they may agree by chance.
+    """
+    squares: dict[str, list[float]] = {}
+    for at_one_time in moments:
+        for one in at_one_time:
+            several = len(one.values) > 1 and one.independent > 0
+            ratio = one.values.var(ddof=1) / one.independent**2 if several else 1.0
+            squares.setdefault(one.name, []).append(float(ratio))
+    return {name: max(1.0, float(np.sqrt(np.mean(s)))) for name, s in squares.items()}
 
 
 def _energy_row(
@@ -230,7 +257,8 @@ def _energy_row(
     expected = energy.value(rho)
     values = np.array([energy.value(cloud) for cloud in clouds])
     floor = np.array([energy.value(sample) for sample in samples])
-    bias = abs(floor.mean() - expected)
+    wider = values.var(ddof=1) / floor.var(ddof=1) - 1 if len(values) > 1 else 0.0
+    bias = abs(floor.mean() - expected) * max(0.0, float(wider))  # it grows with the fluctuations
     error = np.hypot(_standard_error(values, floor), _standard_error(floor, floor))
     grid_floor = rho.grid.floor**2
     bound = _quantile(len(values), checks, sides=2) * error + bias + grid_floor
@@ -277,8 +305,7 @@ def _row(
     grid_floor: float,
     holds: Any,
 ) -> dict[str, Any]:
-    several = len(values) > 1
-    width = float(_half_width(values)) if several else None
+    width = float(_half_width(values)) if len(values) > 1 else None
     floor_mean = None if floor is None else float(floor.mean())
     return {
         "time": float(t),
@@ -329,7 +356,10 @@ def _rulers(
         return atoms if mu is rho else mu
 
     def cut(mu: Any) -> Any:  # replicas are exchangeable: their first points are as good as any
-        return whole(mu) if mu is rho or grid.dim == 1 else Cloud(mu.points[: ATOMS["cloud"]])
+        if mu is rho:
+            return whole(mu)
+        most = ATOMS["line" if grid.dim == 1 else "cloud"]
+        return mu if mu.size <= most else Cloud(mu.points[:most])
 
     def w2(mu: Any, nu: Cloud) -> float:
         if (id(mu), id(nu)) not in known:

@@ -118,8 +118,8 @@ class Setting:
         if self.grid.periodic:
             period = np.subtract(self.grid.upper, self.grid.lower)
             angle = 2 * np.pi * (z - np.array(self.grid.middle)) / period
-            return np.asarray(np.sin(angle) @ direction / np.abs(direction).sum())
-        return np.asarray(np.tanh((z - np.array(self.grid.middle)) @ direction))
+            return np.asarray(np.sin(angle + 0.5) @ direction / np.abs(direction).sum())
+        return np.asarray(np.tanh((z - np.array(self.grid.middle)) @ direction + 0.5))
 
     def tilted_data(self, data: Data) -> Data:
         """Return the data with targets that are not invariant: a planted fault."""
@@ -127,7 +127,10 @@ class Setting:
         direction = moved_direction(mean)
         bend = np.sin if data.period is not None else np.tanh
         return Data(
-            data.x, data.y + TILT * bend(data.x @ direction)[:, None], data.weights, data.period
+            data.x,
+            data.y + TILT * bend(data.x @ direction + 0.5)[:, None],
+            data.weights,
+            data.period,
         )
 
 
