@@ -119,3 +119,17 @@ def late(t):
 )
 def test_refusals(call, argument, got, remedy):
     refuses(call, argument, got, remedy)
+
+
+def test_a_pulse_is_not_overlooked() -> None:
+    """100 on a hundredth of the time: adaptive quadrature alone sees nothing of it."""
+    flow = GradientFlow(Entropy(), rate=lambda t: 100.0 if 0.503 < t < 0.513 else 0.0)
+    with pytest.raises(ValueError, match=r"rate must be smooth between save times.*save where"):
+        flow.clock(0.0, 1.0)
+    pieces = [flow.clock(a, b) for a, b in ((0.0, 0.503), (0.503001, 0.512999), (0.513, 1.0))]
+    assert sum(pieces) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_schedule_that_divides_by_zero() -> None:
+    with pytest.raises(ValueError, match=r"rate must be finite at t = 0.*;"):
+        GradientFlow(Entropy(), rate=lambda t: 1 / t).speed(0.0)

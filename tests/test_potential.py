@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import PROPERTY, refuses
 
-from meanfield_pde.energies.energy import Batch
+from meanfield_pde.energies.energy import Batch, Energy
 from meanfield_pde.energies.potential import Penalty, Potential
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
@@ -106,3 +106,16 @@ HUGE = Potential(lambda z: np.where(np.abs(z[..., 0]) > 1.7, np.inf, 0.0))
 )
 def test_refusals(call, argument, got, remedy):
     refuses(call, argument, got, remedy)
+
+
+TORUS = Grid.torus(-3.0, 3.0, 24)
+
+
+@pytest.mark.parametrize(
+    "energy", [Potential(lambda z: z[..., 0]), Penalty()], ids=["V", "penalty"]
+)
+def test_potentials_on_a_torus_must_be_periodic(energy: Energy) -> None:
+    """Density and particles would solve different equations: the jump at the seam drives one only."""
+    with pytest.raises(ValueError, match=r"period along axis 0.*;"):
+        energy.on(TORUS)
+    Potential(lambda z: np.cos(np.pi * z[..., 0] / 3)).on(TORUS)

@@ -108,3 +108,12 @@ def drawn(sampler):
 )
 def test_refusals(call, argument, got, remedy):
     refuses(call, argument, got, remedy)
+
+
+def test_particles_need_mass_one() -> None:
+    """Half the mass would interact half as strongly, which particles of mass 1/N do not."""
+    grid = Grid.box(-4, 4, 50)
+    half = Density(grid, 0.5 * Density.gaussian(grid, 0.0, 0.2).values)
+    problem = Problem(GradientFlow(Entropy()), half, 1.0)
+    with pytest.raises(ValueError, match=r"mass 1 for particles, got 0.5; .*normalised"):
+        problem.draw(10, np.random.default_rng(0))
