@@ -115,7 +115,7 @@ TORUS = Grid.torus(-3.0, 3.0, 24)
     "energy", [Potential(lambda z: z[..., 0]), Penalty()], ids=["V", "penalty"]
 )
 def test_potentials_on_a_torus_must_be_periodic(energy: Energy) -> None:
-    """Density and particles would solve different equations: the jump at the seam drives one only."""
+    """Else density and particles differ: the jump at the seam drives one of them only."""
     with pytest.raises(ValueError, match=r"period along axis 0.*;"):
         energy.on(TORUS)
     Potential(lambda z: np.cos(np.pi * z[..., 0] / 3)).on(TORUS)

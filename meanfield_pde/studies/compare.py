@@ -42,6 +42,8 @@ LEVEL = 0.01
 MAX_SPREAD = 10.0
 """Spread beyond which replicas are held not to share a limit (as when each picks its own
 branch)."""
+FEW = 4
+"""Replicas below which their own scatter says too little, and that of samples is used."""
 REPLICAS = 8
 """Least number of sets of independent samples for the floor."""
 ATOMS = {"density": 5000, "cloud": 300, "line": 20_000}
@@ -72,8 +74,8 @@ def compare(
     ----------
     solution : Solution
     run : Run
-        Eight replicas or more (``seeds``) give confidence intervals; one replica is judged by the
-        scatter of independent samples alone.
+        Eight replicas or more (``seeds``) give confidence intervals; fewer than four are judged by
+        the scatter of independent samples alone.
     distances : sequence of str, optional
         Among w1, w2, rmd, mmd, model, sliced_w2; all that make sense where it is left out. In
         2D exact transport (w1, w2, rmd) uses the first 300 points of every cloud and 5000 atoms
@@ -119,7 +121,8 @@ def compare(
     rows: list[dict[str, Any]] = []
     moments = {t: _moment_values(solution.at(t), run.at(t)) for t in times}
     scatter = _pooled_scatter([moments[t] for t in times if t > 0] or list(moments.values()))
-    degrees = (run.seeds - 1) * max(1, sum(t > 0 for t in times))
+    own = run.seeds if run.seeds >= FEW else REPLICAS
+    degrees = (own - 1) * max(1, sum(t > 0 for t in times))
     for index, t in enumerate(times):
         rho, clouds = solution.at(t), run.at(t)
         rngs = [np.random.default_rng([seed, index, k]) for k in range(sets)]
@@ -238,7 +241,7 @@ def _pooled_scatter(moments: Sequence[Sequence[Moment]]) -> dict[str, float]:
     squares: dict[str, list[float]] = {}
     for at_one_time in moments:
         for one in at_one_time:
-            several = len(one.values) > 1 and one.independent > 0
+            several = len(one.values) >= FEW and one.independent > 0
             ratio = one.values.var(ddof=1) / one.independent**2 if several else 1.0
             squares.setdefault(one.name, []).append(float(ratio))
     return {name: max(1.0, float(np.sqrt(np.mean(s)))) for name, s in squares.items()}
@@ -331,13 +334,13 @@ def _half_width(values: Array) -> float:
 
 def _standard_error(values: Array, otherwise: Array) -> float:
     """Find the standard error of the mean; for one value, from the scatter of others."""
-    source = values if len(values) > 1 else otherwise
+    source = values if len(values) >= FEW else otherwise
     return float(source.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _quantile(replicas: int, checks: int, sides: int) -> float:
     """Student's t at the report's level, shared among its checks."""
-    degrees = max(replicas, REPLICAS if replicas == 1 else 0) - 1
+    degrees = (replicas if replicas >= FEW else REPLICAS) - 1
     return float(stats.t.ppf(1 - LEVEL / (checks * sides), degrees))
 
 
