@@ -391,7 +391,7 @@ def test_entropy_where_there_is_no_mass():
 
 
 def test_free_energy_of_a_normal_law():
-    """OU, numerics.md A1: E = int x^2/2 + beta int rho log rho of N(m, v), by quadrature."""
+    """Ornstein-Uhlenbeck: E = int x^2/2 + beta int rho log rho of N(m, v), by quadrature."""
     grid, m, v = Grid.box(-8, 8, 1600), 0.4, 0.5
     rho = Density.gaussian(grid, m, v)
     energy = Potential(lambda z: 0.5 * (z**2).sum(-1)) + 0.5 * Entropy()

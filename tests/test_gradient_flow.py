@@ -53,7 +53,7 @@ def test_planted_speed_at_the_start_is_caught(monkeypatch, name):
 @PROPERTY
 @given(st.floats(0, 20))
 def test_one_over_one_plus_t_is_the_logarithm(t):
-    """experiments.md: s = 1/(1+t) at time t is s = 1 at log(1+t); A1s uses t = 1."""
+    """s = 1/(1+t) at time t is s = 1 at log(1+t)."""
     flow = GradientFlow(ENERGY, rate=lambda t: 1 / (1 + t))
     assert flow.clock(0.0, t) == pytest.approx(math.log1p(t), abs=1e-12)
 

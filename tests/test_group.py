@@ -154,7 +154,7 @@ def test_known_fixed_subspaces():
     assert Group.swap().projection().tolist() == [[0.5, 0.5], [0.5, 0.5]]
     assert Group.cyclic(3).projection().tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert Group.permutation(3).fixed_basis().shape == (3, 1)
-    # The swap acting on 2x2 matrices by P z P fixes the span of I and P (experiments.md, PAPER).
+    # The swap acting on 2x2 matrices by P z P fixes the span of I and P.
     assert GROUPS["swap on matrices"][0].fixed_basis().shape == (4, 2)
 
 

@@ -96,7 +96,7 @@ def average_at_zero(kernel, *spacing):
 
 @pytest.mark.parametrize("h", [0.1, 1.0, 7.3])
 def test_logarithm_averaged_over_the_cell_at_zero(h):
-    """numerics.md 1.2: ln(h/2) - 1 in 1D; ln h - 1.0611754269 on a square cell in 2D."""
+    """Exact averages: ln(h/2) - 1 in 1D; ln h - 1.0611754269 on a square cell in 2D."""
     assert average_at_zero(log, h) == pytest.approx(math.log(h / 2) - 1, abs=1e-13)
     square = (math.log(2) - 3 + math.pi / 2) / 2 - math.log(2)
     assert square == pytest.approx(-1.0611754269, abs=1e-10)

@@ -182,7 +182,7 @@ def test_planted_bugs_are_caught(monkeypatch, bug, check):
 
 
 def test_linear_unit():
-    """numerics.md G1: unit z x, E x^2 = 1, slope 2: R = (m - 2)^2/2, dR/dmu = (m - 2) z."""
+    """Unit z x, E x^2 = 1, slope 2: R = (m - 2)^2/2, dR/dmu = (m - 2) z."""
     linear = Data.gauss_hermite(1, 4, lambda x: 2 * x[..., 0])
     risk = Risk(Unit.ridge("linear"), linear, "half_squared")
     grid = Grid.box(-4, 4, 80)
@@ -195,7 +195,7 @@ def test_linear_unit():
 
 
 def test_network_on_the_circle():
-    """numerics.md D3: unit cos(theta - x), target .8 cos x: Phi = (c - .8)/2 cos theta."""
+    """Unit cos(theta - x), target .8 cos x: Phi = (c - .8)/2 cos theta."""
     circle = Data.circle(8, lambda x: 0.8 * np.cos(x[..., 0]))
     risk = Risk(Unit.harmonic(), circle, "half_squared")
     grid = Grid.torus(-np.pi, np.pi, 32)
@@ -208,7 +208,7 @@ def test_network_on_the_circle():
 
 
 def test_a_point_at_zero():
-    """experiments.md, Prop 4: SYS1 with an even target, R(delta_0) = .119779622."""
+    """Proposition 4 of Maass and Fontbona 2024: bumps with an even target, R(delta_0) = .119779622."""
 
     def even(x):
         return 0.5 * (np.exp(-0.5 * (x - 1.5) ** 2) + np.exp(-0.5 * (x + 1.5) ** 2))[..., 0]

@@ -196,7 +196,7 @@ def test_far_arguments_do_not_overflow():
 
 
 def check_equivariant(unit, group, x_dim, z_dim, seed):
-    """sigma(rho_g x; M_g z) = rhohat_g sigma(x; z): experiments.md, 1e-14."""
+    """sigma(rho_g x; M_g z) = rhohat_g sigma(x; z), to 1e-14 (Maass and Fontbona 2024)."""
     rng = np.random.default_rng(seed)
     x, z = rng.normal(size=(5, x_dim)), rng.normal(size=(6, z_dim))
     features = unit.features(x, z)
@@ -207,10 +207,15 @@ def check_equivariant(unit, group, x_dim, z_dim, seed):
 
 
 EQUIVARIANT = {
-    "SYS1": (Unit.bump(), Group.reflection(), 1, 1),
-    "SYS2": (Unit.ridge("tanh"), Group.swap(), 2, 2),
-    "SYS2v": (UNITS["custom of two outputs"][0], Group.swap().acting(y=lambda p: p), 2, 2),
-    "SYS3": (Unit.bump(), Group.so2(7), 2, 2),
+    "reflected bumps": (Unit.bump(), Group.reflection(), 1, 1),
+    "swapped ridges": (Unit.ridge("tanh"), Group.swap(), 2, 2),
+    "swap of vectors": (
+        UNITS["custom of two outputs"][0],
+        Group.swap().acting(y=lambda p: p),
+        2,
+        2,
+    ),
+    "turned bumps": (Unit.bump(), Group.so2(7), 2, 2),
     "circle": (Unit.harmonic(2), Group.reflection(), 1, 1),
     "a and b": (
         Unit.scaled_ridge("tanh"),
@@ -220,7 +225,7 @@ EQUIVARIANT = {
         2,
         3,
     ),
-    "PAPER": (
+    "swapped matrices": (
         Unit.custom(
             lambda x, z: np.tanh((z.reshape(*z.shape[:-1], 2, 2) * x[..., None, :]).sum(-1)), 2
         ),
@@ -251,9 +256,11 @@ def test_ridges_and_bumps_under_any_orthogonal_matrix(dim, seed):
         np.testing.assert_allclose(moved, unit.features(x, z), rtol=0, atol=2e-14)
 
 
-@pytest.mark.parametrize("name", ["SYS1", "SYS2", "SYS2v", "PAPER"])
+@pytest.mark.parametrize(
+    "name", ["reflected bumps", "swapped ridges", "swap of vectors", "swapped matrices"]
+)
 def test_planted_identity_on_parameters_is_caught(name):
-    """experiments.md: the control, M = id, fails at O(1)."""
+    """The control, M = id, fails at O(1)."""
     unit, group, x_dim, z_dim = EQUIVARIANT[name]
     still = group.acting(x=group.on_x(x_dim), z=[np.eye(z_dim)] * group.order)
     with pytest.raises(AssertionError):

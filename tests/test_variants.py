@@ -69,13 +69,13 @@ SWAP_OUTPUTS = Group.swap().acting(y=lambda p: p)
 LINE, PLANE = Grid.box(-4, 4, 16), Grid.box((-2, -2), (2, 2), (6, 6))
 # name: risk, group, grid; the unit is equivariant, the law of the data may not be invariant
 SYSTEMS = {
-    "SYS1 even": (legendre(even), Group.reflection(), LINE),
-    "SYS1 tilted": (legendre(tilted), Group.reflection(), LINE),
-    "SYS1 tilted, huber": (legendre(tilted, "huber"), Group.reflection(), LINE),
-    "SYS2 invariant": (hermite(swappable), Group.swap(), PLANE),
-    "SYS2 arbitrary": (hermite(first), Group.swap(), PLANE),
-    "SYS2 arbitrary, quartic": (hermite(first, QUARTIC), Group.swap(), PLANE),
-    "SYS2v": (
+    "reflection even": (legendre(even), Group.reflection(), LINE),
+    "reflection tilted": (legendre(tilted), Group.reflection(), LINE),
+    "reflection tilted, huber": (legendre(tilted, "huber"), Group.reflection(), LINE),
+    "swap invariant": (hermite(swappable), Group.swap(), PLANE),
+    "swap arbitrary": (hermite(first), Group.swap(), PLANE),
+    "swap arbitrary, quartic": (hermite(first, QUARTIC), Group.swap(), PLANE),
+    "swap of vectors": (
         Risk(
             Unit.custom(vector, outputs=2),
             Data.gauss_hermite(2, 4, lambda x: np.stack([first(x), x[..., 0] ** 2], -1)),
@@ -200,7 +200,7 @@ PLANTED = {
 
 @pytest.mark.parametrize(("home", "name", "wrong", "check"), PLANTED.values(), ids=PLANTED)
 def test_planted_bugs_are_caught(monkeypatch, home, name, wrong, check):
-    risk, group, grid = SYSTEMS["SYS2 arbitrary"]
+    risk, group, grid = SYSTEMS["swap arbitrary"]
     monkeypatch.setattr(home, name, wrong)
     with pytest.raises(AssertionError):
         check(Risk(risk.unit, risk.data), group, grid, 0)
@@ -221,7 +221,7 @@ def test_planted_inverse_is_seen_by_a_group_that_is_not_its_own_inverse(monkeypa
     assert np.abs(wrong - exact).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["SYS1 even", "SYS2 invariant"])
+@pytest.mark.parametrize("name", ["reflection even", "swap invariant"])
 @pytest.mark.parametrize("seed", range(3))
 def test_augmentation_does_nothing_to_an_invariant_risk(name, seed):
     risk, group, grid = SYSTEMS[name]
@@ -234,7 +234,7 @@ def test_augmentation_does_nothing_to_an_invariant_risk(name, seed):
     np.testing.assert_allclose(augmented.drift(cloud), risk.drift(cloud), rtol=0, atol=ROUNDING)
 
 
-@pytest.mark.parametrize("name", ["SYS1 tilted", "SYS2 arbitrary"])
+@pytest.mark.parametrize("name", ["reflection tilted", "swap arbitrary"])
 def test_augmentation_does_something_to_another(name):
     """The control of the test above, and strict inequality in Jensen's."""
     risk, group, grid = SYSTEMS[name]
@@ -260,7 +260,7 @@ def test_variants_agree_on_invariant_measures(risk, group, grid):
 @PROPERTY
 @given(st.integers(0, 2**32), st.floats(0, 1))
 def test_variants_are_convex(seed, share):
-    for name in ("SYS1 tilted, huber", "SYS2 arbitrary, quartic"):
+    for name in ("reflection tilted, huber", "swap arbitrary, quartic"):
         risk, group, grid = SYSTEMS[name]
         one, two = (random_measures(grid, s)[0] for s in (seed, seed + 1))
         mixed = Density.mixture([one, two], [share, 1 - share])
@@ -273,15 +273,15 @@ def test_variants_are_convex(seed, share):
     ("name", "average", "constant"),
     [
         (
-            "SYS1 tilted",
+            "reflection tilted",
             lambda x: 0.5 * (tilted(x) + tilted(-x)),
             0.0410749919,
         ),
-        ("SYS2 arbitrary", swappable, 0.3605977633),
+        ("swap arbitrary", swappable, 0.3605977633),
     ],
 )
 def test_symmetrised_risk_is_a_distance_and_a_constant(name, average, constant):
-    """Corollary 1: R(mu^G) - |Phi_{mu^G} - Q_G f|^2 does not depend on mu (experiments.md)."""
+    """Corollary 1: R(mu^G) - |Phi_{mu^G} - Q_G f|^2 does not depend on mu (Maass and Fontbona 2024)."""
     risk, group, grid = SYSTEMS[name]
     averaged, data = feature_averaged(risk, group), risk.data
     for seed in range(4):
@@ -300,7 +300,7 @@ def all_batches(risk, group):
             yield p / group.order, Batch(np.array([i]), np.array([g]))
 
 
-@pytest.mark.parametrize("name", ["SYS1 tilted", "SYS2 arbitrary, quartic"])
+@pytest.mark.parametrize("name", ["reflection tilted", "swap arbitrary, quartic"])
 def test_sampled_augmentation_is_unbiased(name):
     """The mean over samples and elements is the drift of the augmented risk."""
     risk, group, grid = SYSTEMS[name]
@@ -325,7 +325,7 @@ def test_a_batch_of_several_elements():
 
 
 def test_a_batch_with_whole_orbits():
-    risk, group, grid = SYSTEMS["SYS2 arbitrary"]
+    risk, group, grid = SYSTEMS["swap arbitrary"]
     _, mu = random_measures(grid, 1)
     indices, augmented = np.array([3, 17, 3]), data_augmented(risk, group)
     orbits = [augmented.drift(mu, Batch(indices, np.full(3, g))) for g in range(group.order)]
@@ -338,7 +338,7 @@ def test_a_batch_with_whole_orbits():
 
 
 def test_with_variant():
-    risk, group, grid = SYSTEMS["SYS1 tilted"]
+    risk, group, grid = SYSTEMS["reflection tilted"]
     energy = risk + 0.1 * Penalty() + 0.2 * Entropy()
     rho, _ = random_measures(grid, 0)
     for start in (energy, *(with_variant(energy, name, group) for name in VARIANTS)):
