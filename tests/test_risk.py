@@ -208,7 +208,7 @@ def test_network_on_the_circle():
 
 
 def test_a_point_at_zero():
-    """Proposition 4 of Maass and Fontbona 2024: bumps with an even target, R(delta_0) = .119779622."""
+    """Bumps with an even target (Maass and Fontbona 2024, Prop. 4): R(delta_0) = .119779622."""
 
     def even(x):
         return 0.5 * (np.exp(-0.5 * (x - 1.5) ** 2) + np.exp(-0.5 * (x + 1.5) ** 2))[..., 0]

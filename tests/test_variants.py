@@ -281,7 +281,7 @@ def test_variants_are_convex(seed, share):
     ],
 )
 def test_symmetrised_risk_is_a_distance_and_a_constant(name, average, constant):
-    """Corollary 1: R(mu^G) - |Phi_{mu^G} - Q_G f|^2 does not depend on mu (Maass and Fontbona 2024)."""
+    """Maass and Fontbona 2024, Cor. 1: R(mu^G) - |Phi_{mu^G} - Q_G f|^2 is a constant."""
     risk, group, grid = SYSTEMS[name]
     averaged, data = feature_averaged(risk, group), risk.data
     for seed in range(4):
