@@ -11,7 +11,8 @@ sets of independent samples (the spread). The check of a distance is
 with Student's t at the level 1 % over all checks of the report together (Bonferroni). A density
 that is not the limit of the particles adds to the left side and not to the right. Where
 replicas spread more than `MAX_SPREAD` times independent samples, the law of the particles is
-not settled and the check fails.
+not settled and the check fails. Moments are held to the density's own, with the standard error of
+samples times the replicas' scatter over that of samples, pooled over the times after the start.
 """
 
 from __future__ import annotations
