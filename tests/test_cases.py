@@ -115,6 +115,6 @@ def test_numbers_that_the_texts_quote():
     case = mf.load_case("circle-network")
     rho = mf.solve(case.problem, **case.solve_options()).at(5.0)
     assert rho.expect(lambda z: np.cos(z[..., 0])) == pytest.approx(0.4138828011, abs=2e-4)
-    case = mf.load_case("kuramoto").with_settings(["grid.cells=128"])
+    case = mf.load_case("kuramoto").with_settings(["grid.cells=128", "t1=10.0", "save=[10.0]"])
     rho = mf.solve(case.problem, **case.solve_options()).at(10.0)
     assert rho.expect(lambda z: np.cos(z[..., 0])) == pytest.approx(0.7241587176, abs=5e-4)
