@@ -412,3 +412,30 @@ def test_a_looser_tolerance_takes_fewer_steps():
     steps = [mf.solve(flow, tolerance=t).statistics.steps for t in (1e-5, 1e-4, 1e-3)]
     assert steps[0] > 2 * steps[1]  # errors of a step go as dt^2: a factor of 3.2
     assert steps[1] >= steps[2]
+
+
+def test_a_flow_that_can_only_crawl_says_so():
+    """A flux whose rest state is not the Gibbs state: near it the free energy cannot fall."""
+
+    class Biased(mf.ScharfetterGummel):
+        name = "biased"
+
+        def transport(self, grid, potential, beta):
+            return super().transport(grid, potential + 0.3 * grid.points[..., 0], beta)
+
+    grid = mf.Grid.box(-4, 4, 40)
+    energy = mf.Potential(lambda z: 0.5 * (z**2).sum(-1)) + 0.5 * mf.Entropy()
+    start = mf.Density.gaussian(grid, 1.0, 0.3)
+    found = mf.solve(
+        mf.Problem(mf.GradientFlow(energy), start, 50.0),
+        flux=Biased(),
+        stepper="heun",
+        throw=False,
+        save=[50.0],
+    )
+    assert not found.ok
+    assert "free energy rose" in found.result
+    with pytest.raises(ValueError, match="save at 0"):
+        found.at(50.0)
+    with pytest.raises(ValueError, match="save at 0"):
+        found.to_dataset()

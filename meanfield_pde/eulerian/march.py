@@ -15,6 +15,10 @@ ENERGY_RISE = 1e-12
 """Rise of the free energy, relative to max(1, |F|), that counts as rounding."""
 START = 2e-3
 """First step, relative to the whole time: too large costs a few repeats, too small many steps."""
+CRAWL = 1e-6
+"""Step, relative to the longest so far, that counts as crawling when the energy forced it."""
+PATIENCE = 200
+"""Crawling steps in a row before the march gives up."""
 SMALLEST = 1e-13
 """Smallest step, relative to the whole time, before the march gives up."""
 
@@ -55,6 +59,7 @@ class March:
     rejected: int = 0
     shortest: float = np.inf
     longest: float = 0.0
+    crawled: int = 0
     mass_drift: float = 0.0
     energy_rise: float = 0.0
     smallest: float = field(init=False)
@@ -114,6 +119,9 @@ class March:
                 continue
             ratio = step.error / self._allowed
             if ratio <= 1.0:
+                self.crawled = self.crawled + 1 if reason and dt < CRAWL * self.longest else 0
+                if self.crawled > PATIENCE:
+                    raise StuckError(f"steps stayed below {CRAWL:g} of the longest one: {reason}")
                 return Taken(state, dt, ratio)
             self.rejected += 1
             reason = f"the error of a step stayed at {ratio:.1e} times its tolerance"

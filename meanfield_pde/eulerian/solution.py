@@ -75,6 +75,7 @@ class Solution:
         ValueError
             If t was not saved.
         """
+        self._require_states()
         index = int(np.abs(self.times - t).argmin())
         if abs(self.times[index] - t) > 1e-12 * max(1.0, abs(t)):
             raise ValueError(
@@ -82,8 +83,15 @@ class Solution:
             )
         return self.densities[index]
 
+    def _require_states(self) -> None:
+        if not self.densities:
+            raise ValueError(
+                f"solution must hold a density, got none saved: it {self.result}; save at 0 as well"
+            )
+
     def to_dataset(self) -> Dataset:
         """Return an xarray Dataset with dims time, x (and y)."""
+        self._require_states()
         from xarray import Dataset
 
         grid = self.densities[0].grid

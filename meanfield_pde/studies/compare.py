@@ -102,6 +102,8 @@ def compare(
             f"pass what mf.{'solve' if kind is Solution else 'simulate'} returned",
         )
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
+    if not solution.densities:
+        raise ValueError(f"solution must hold a density, got none: it {solution.result}; save at 0")
     initial = solution.densities[0]
     grid = initial.grid
     if run.points.shape[-1] != grid.dim:
