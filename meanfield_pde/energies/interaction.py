@@ -276,9 +276,15 @@ class ConvolutionFunctional(Functional):
 
     def potential(self, rho: Array) -> Array:
         """``sum_L |L| W_{K-L} rho_L``."""
-        shape = self.kernel.shape
-        full = fft.irfftn(fft.rfftn(rho, shape) * self._transform, shape)
-        return np.asarray(full[tuple(slice(n) for n in self.grid.cells)])
+        lengths, cells = self.kernel.shape, self.grid.cells
+        # Axis by axis, so that rows of padding are neither transformed nor brought back.
+        change = fft.rfft(rho, lengths[-1])
+        if self.grid.dim == 2:
+            change = fft.fft(change, lengths[0], axis=0) * self._transform
+            change = fft.ifft(change, axis=0, overwrite_x=True)[: cells[0]]
+        else:
+            change = change * self._transform
+        return np.ascontiguousarray(fft.irfft(change, lengths[-1])[..., : cells[-1]])
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential of the mid-point: exact, the energy being quadratic."""

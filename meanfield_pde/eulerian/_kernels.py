@@ -14,64 +14,169 @@ from numba import njit
 
 from meanfield_pde.measures.check import Array
 
+SERIES = 0.02
+"""Peclet number below which Bernoulli's function is summed as a series."""
+
 
 @njit(cache=True)
-def scharfetter_gummel_pair(difference: float, beta: float, scale: float) -> tuple[float, float]:
-    """Rates down and up one face with potential difference ``Phi_L - Phi_K``."""
-    size = abs(difference)
-    if beta == 0.0:
-        diffusion = 0.0
-    else:
-        q = size / beta
-        if q < 1e-8:
-            diffusion = beta * (1.0 - 0.5 * q)
-        elif q > 700.0:
-            diffusion = 0.0
-        elif q < 0.7:  # one of exp and expm1 gives both 1 - e^-q and e^-q without cancellation
-            drop = -np.expm1(-q)
-            diffusion = size * ((1.0 - drop) / drop)
-        else:
-            decay = np.exp(-q)
-            diffusion = size * (decay / (1.0 - decay))
-    forward = scale * (diffusion + max(-difference, 0.0))
-    backward = scale * (diffusion + max(difference, 0.0))
-    return forward, backward
+def exponents(phi: Array, beta: float, out: Array) -> None:
+    """``out = -|dPhi| / beta`` at every face, of which the caller takes the exponential.
+
+    Numpy's exponential runs on vectors, that of a compiled loop does not. Walls count as faces.
+    """
+    nx, ny = phi.shape
+    for i in range(nx):
+        right = 0 if i == nx - 1 else i + 1
+        for j in range(ny):
+            out[0, i, j] = -abs(phi[right, j] - phi[i, j]) / beta
+        for j in range(ny - 1):
+            out[1, i, j] = -abs(phi[i, j + 1] - phi[i, j]) / beta
+        out[1, i, ny - 1] = -abs(phi[i, 0] - phi[i, ny - 1]) / beta
+
+
+@njit(cache=True)
+def face_diffusion(size: float, beta: float, decay: float) -> float:
+    """``beta B(q)`` with ``q = size / beta`` and ``decay = exp(-q)``; 0 at beta = 0.
+
+    Near q = 0 the rounding of ``1 - decay`` is a relative error of the rates both ways; that of
+    their ratio, which the stationary states rest on, stays at rounding.
+    """
+    q = size / beta if beta > 0.0 else 1.0
+    near = q < SERIES
+    drop = 1.0 if near else 1.0 - decay
+    series = beta * (1.0 - 0.5 * q + q * q * (1.0 / 12.0 - q * q / 720.0))
+    return series if near else size * (decay / drop)
 
 
 @njit(cache=True)
 def scharfetter_gummel_rates(
     phi: Array,
+    decay: Array,
     beta: float,
-    scale_x: float,
-    scale_y: float,
+    scale: Array,
     periodic: bool,
     forward: Array,
     backward: Array,
 ) -> None:
-    """Rates of all faces; forward and backward have shape (2, nx, ny), one layer an axis.
+    """Rates of all faces; decay, forward and backward have shape (2, nx, ny), a layer an axis.
 
-    scale = 1/h^2 for each axis: transmissibility over cell volume.
+    decay = exp(-|dPhi| / beta), all 0 at beta = 0; it may be forward itself. scale = 1/h^2 for
+    each axis: transmissibility over cell volume.
     """
     nx, ny = phi.shape
     for i in range(nx):
-        wall_x = i == nx - 1 and (not periodic or nx == 1)
+        wall = i == nx - 1 and (not periodic or nx == 1)
         right = 0 if i == nx - 1 else i + 1
         for j in range(ny):
-            if wall_x:
-                forward[0, i, j] = 0.0
-                backward[0, i, j] = 0.0
-            else:
-                f, b = scharfetter_gummel_pair(phi[right, j] - phi[i, j], beta, scale_x)
-                forward[0, i, j] = f
-                backward[0, i, j] = b
-            if j == ny - 1 and (not periodic or ny == 1):
-                forward[1, i, j] = 0.0
-                backward[1, i, j] = 0.0
-            else:
-                above = 0 if j == ny - 1 else j + 1
-                f, b = scharfetter_gummel_pair(phi[i, above] - phi[i, j], beta, scale_y)
-                forward[1, i, j] = f
-                backward[1, i, j] = b
+            difference = phi[right, j] - phi[i, j]
+            diffusion = face_diffusion(abs(difference), beta, decay[0, i, j])
+            forward[0, i, j] = 0.0 if wall else scale[0] * (diffusion + max(-difference, 0.0))
+            backward[0, i, j] = 0.0 if wall else scale[0] * (diffusion + max(difference, 0.0))
+        for j in range(ny - 1):
+            difference = phi[i, j + 1] - phi[i, j]
+            diffusion = face_diffusion(abs(difference), beta, decay[1, i, j])
+            forward[1, i, j] = scale[1] * (diffusion + max(-difference, 0.0))
+            backward[1, i, j] = scale[1] * (diffusion + max(difference, 0.0))
+        if not periodic or ny == 1:
+            forward[1, i, ny - 1] = 0.0
+            backward[1, i, ny - 1] = 0.0
+        else:
+            difference = phi[i, 0] - phi[i, ny - 1]
+            diffusion = face_diffusion(abs(difference), beta, decay[1, i, ny - 1])
+            forward[1, i, ny - 1] = scale[1] * (diffusion + max(-difference, 0.0))
+            backward[1, i, ny - 1] = scale[1] * (diffusion + max(difference, 0.0))
+
+
+@njit(cache=True)
+def compact_face(
+    middle: float, bend: float, beta: float, inverse: float, scale: float, uphill: float
+) -> tuple[float, float]:
+    """Factor of the rates of a face with difference ``middle``, and the lag of its flux.
+
+    bend = dPhi at the next face minus dPhi at the one before; inverse = 1 / beta, 0 at beta = 0;
+    scale = h^2; uphill = the smaller of the rates.
+    """
+    size = abs(middle)
+    q = size * inverse
+    near = q < 0.05 if inverse > 0.0 else size == 0.0
+    # beta (q/2 coth(q/2) - 1), what Scharfetter-Gummel diffuses too much
+    excess = uphill * scale + 0.5 * size - beta
+    ratio = excess / (1.0 if near else size * size)
+    lag = inverse * (1.0 / 12.0 - q * q / 720.0) if near else ratio
+    share = lag * beta
+    factor = 1.0 + 6.0 * bend * inverse * (share * share)
+    return min(max(factor, 0.5), 2.0), scale * lag
+
+
+@njit(cache=True)
+def compact_rates(
+    phi: Array,
+    beta: float,
+    scale: Array,
+    periodic: bool,
+    forward: Array,
+    backward: Array,
+    lag: Array,
+) -> None:
+    """Turn Scharfetter-Gummel rates into those of the compact flux, in place, and fill ``lag``.
+
+    Beside a wall the bend is twice the one-sided one.
+    """
+    nx, ny = phi.shape
+    inverse = 1.0 / beta if beta > 0.0 else 0.0
+    square_x, square_y = 1.0 / scale[0], 1.0 / scale[1] if ny > 1 else 0.0
+    for i in range(nx):
+        if nx < 2 or (i == nx - 1 and not periodic):
+            lag[0, i] = 0.0
+            continue
+        up, far, low = (i + 1) % nx, (i + 2) % nx, (i - 1) % nx
+        ahead, behind = sides(i, nx, periodic)
+        for j in range(ny):
+            middle = phi[up, j] - phi[i, j]
+            rise, fall = phi[far, j] - phi[up, j], phi[i, j] - phi[low, j]
+            bend = ahead * (rise - middle) + behind * (middle - fall)
+            factor, lag[0, i, j] = compact_face(
+                middle, bend, beta, inverse, square_x, min(forward[0, i, j], backward[0, i, j])
+            )
+            forward[0, i, j] *= factor
+            backward[0, i, j] *= factor
+    for i in range(nx):
+        for j in range(1, ny - 2):
+            middle = phi[i, j + 1] - phi[i, j]
+            rise, fall = phi[i, j + 2] - phi[i, j + 1], phi[i, j] - phi[i, j - 1]
+            bend = (rise - middle) + (middle - fall)
+            factor, lag[1, i, j] = compact_face(
+                middle, bend, beta, inverse, square_y, min(forward[1, i, j], backward[1, i, j])
+            )
+            forward[1, i, j] *= factor
+            backward[1, i, j] *= factor
+        for k in range(min(3, ny)):
+            j = 0 if k == 0 else ny - k  # the faces that the loop above left out
+            if ny < 2 or (j == ny - 1 and not periodic):
+                lag[1, i, j] = 0.0
+                continue
+            if k == 2 and j == 0:
+                continue
+            up, far, low = (j + 1) % ny, (j + 2) % ny, (j - 1) % ny
+            ahead, behind = sides(j, ny, periodic)
+            middle = phi[i, up] - phi[i, j]
+            rise, fall = phi[i, far] - phi[i, up], phi[i, j] - phi[i, low]
+            bend = ahead * (rise - middle) + behind * (middle - fall)
+            factor, lag[1, i, j] = compact_face(
+                middle, bend, beta, inverse, square_y, min(forward[1, i, j], backward[1, i, j])
+            )
+            forward[1, i, j] *= factor
+            backward[1, i, j] *= factor
+
+
+@njit(cache=True)
+def sides(place: int, n: int, periodic: bool) -> tuple[float, float]:
+    """Weights of the bend's two halves at a face: a wall leaves one, and it counts twice."""
+    if periodic:
+        return 1.0, 1.0
+    ahead = 0.0 if place == n - 2 else (2.0 if place == 0 else 1.0)
+    behind = 0.0 if place == 0 else (2.0 if place == n - 2 else 1.0)
+    return ahead, behind
 
 
 @njit(cache=True)
@@ -94,20 +199,45 @@ def largest_outflow(forward: Array, backward: Array) -> float:
 def flux_form(
     rho: Array, source: Array, forward: Array, backward: Array, dt: float, out: Array
 ) -> None:
-    """``out = rho + dt A source``: every face's flux leaves one cell and enters another."""
+    """``out = rho + dt A source``: every face's flux leaves one cell and enters another.
+
+    Out must not be source.
+    """
     nx, ny = rho.shape
+    west, east, north = np.empty(ny), np.empty(ny), np.empty(ny)
+    for j in range(ny):
+        west[j] = forward[0, nx - 1, j] * source[nx - 1, j] - backward[0, nx - 1, j] * source[0, j]
     for i in range(nx):
-        left = nx - 1 if i == 0 else i - 1
         right = 0 if i == nx - 1 else i + 1
         for j in range(ny):
-            below = ny - 1 if j == 0 else j - 1
-            above = 0 if j == ny - 1 else j + 1
-            here = source[i, j]
-            east = forward[0, i, j] * here - backward[0, i, j] * source[right, j]
-            west = forward[0, left, j] * source[left, j] - backward[0, left, j] * here
-            north = forward[1, i, j] * here - backward[1, i, j] * source[i, above]
-            south = forward[1, i, below] * source[i, below] - backward[1, i, below] * here
-            out[i, j] = rho[i, j] - dt * ((east - west) + (north - south))
+            east[j] = forward[0, i, j] * source[i, j] - backward[0, i, j] * source[right, j]
+        for j in range(ny - 1):
+            north[j] = forward[1, i, j] * source[i, j] - backward[1, i, j] * source[i, j + 1]
+        last = forward[1, i, ny - 1] * source[i, ny - 1] - backward[1, i, ny - 1] * source[i, 0]
+        north[ny - 1] = last
+        out[i, 0] = rho[i, 0] - dt * ((east[0] - west[0]) + (north[0] - last))
+        for j in range(1, ny):
+            net = (east[j] - west[j]) + (north[j] - north[j - 1])
+            out[i, j] = rho[i, j] - dt * net
+        west, east = east, west
+
+
+@njit(cache=True)
+def polynomial(
+    rho: Array, forward: Array, backward: Array, dt: float, weights: Array, out: Array
+) -> None:
+    """``out = sum_k weights[k] (I + dt A)^k rho``."""
+    here, there = rho.copy(), np.empty_like(rho)
+    for i in range(rho.shape[0]):
+        for j in range(rho.shape[1]):
+            out[i, j] = weights[0] * rho[i, j]
+    for k in range(1, len(weights)):
+        flux_form(here, here, forward, backward, dt, there)
+        here, there = there, here
+        if weights[k] > 0.0:
+            for i in range(rho.shape[0]):
+                for j in range(rho.shape[1]):
+                    out[i, j] += weights[k] * here[i, j]
 
 
 @njit(cache=True)
@@ -226,100 +356,3 @@ def largest_limited_outflow(forward: Array, backward: Array) -> float:
             s += max(s - forward[1, i, below], 0.0)
             largest = max(largest, (e + w) + (n + s))
     return largest
-
-
-@njit(cache=True)
-def solve_columns(
-    rho: Array, forward: Array, backward: Array, dt: float, periodic: bool, out: Array
-) -> None:
-    """Solve ``(I - dt A) out = rho`` down every column, without a single subtraction.
-
-    Elimination for diagonally dominant M-matrices in the manner of Grassmann, Taksar and Heyman
-    (1985): a pivot is the sum of what its cell loses to cells not yet eliminated and of its
-    excess (1 at the start), so every entry of the result has a small relative error however
-    large dt is: it is positive, and its mass is that of rho. On a ring the last cell is coupled
-    to the one in hand by ``to_last`` and ``from_last``. The inner loops run across columns,
-    where the machine has vectors; a line of cells is one column.
-    """
-    n, m = rho.shape
-    inverse = np.empty((n, m))
-    from_last = np.zeros((n, m)) if periodic else np.zeros((1, m))
-    to_last = np.zeros(m)
-    excess = np.ones(m)
-    last_excess = np.ones(m)
-    last_load = np.empty(m)
-    for j in range(m):
-        out[0, j] = rho[0, j]
-        last_load[j] = rho[n - 1, j]
-    if periodic:
-        for j in range(m):
-            to_last[j] = dt * backward[n - 1, j]
-            from_last[0, j] = dt * forward[n - 1, j]
-    for i in range(n - 2):
-        load, load_next, fresh = out[i], out[i + 1], rho[i + 1]
-        rate_up, rate_down, pivot = forward[i], backward[i], inverse[i]
-        if periodic:
-            here, after = from_last[i], from_last[i + 1]
-            for j in range(m):
-                up = dt * rate_up[j]
-                down = dt * rate_down[j]
-                inv = 1.0 / (excess[j] + (up + to_last[j]))
-                last_load[j] += to_last[j] * inv * load[j]
-                last_excess[j] += here[j] * (excess[j] * inv)
-                to_last[j] = down * (to_last[j] * inv)
-                after[j] = here[j] * (up * inv)
-                load_next[j] = fresh[j] + up * inv * load[j]
-                excess[j] = 1.0 + down * (excess[j] * inv)
-                pivot[j] = inv
-        else:
-            for j in range(m):
-                up = dt * rate_up[j]
-                inv = 1.0 / (excess[j] + up)
-                load_next[j] = fresh[j] + up * inv * load[j]
-                excess[j] = 1.0 + dt * rate_down[j] * (excess[j] * inv)
-                pivot[j] = inv
-    last = from_last[n - 2] if periodic else from_last[0]
-    for j in range(m):
-        up = dt * forward[n - 2, j] + to_last[j]
-        down = dt * backward[n - 2, j] + last[j]
-        inv = 1.0 / (excess[j] + up)
-        last_load[j] += up * inv * out[n - 2, j]
-        last_excess[j] += down * (excess[j] * inv)
-        out[n - 1, j] = last_load[j] / last_excess[j]
-        out[n - 2, j] = (out[n - 2, j] + down * out[n - 1, j]) * inv
-    for i in range(n - 3, -1, -1):
-        value, above, end = out[i], out[i + 1], out[n - 1]
-        rate_down, pivot = backward[i], inverse[i]
-        if periodic:
-            here = from_last[i]
-            for j in range(m):
-                gained = dt * rate_down[j] * above[j] + here[j] * end[j]
-                value[j] = (value[j] + gained) * pivot[j]
-        else:
-            for j in range(m):
-                value[j] = (value[j] + dt * rate_down[j] * above[j]) * pivot[j]
-
-
-@njit(cache=True)
-def patankar_columns(
-    rho: Array,
-    stage: Array,
-    forward: Array,
-    backward: Array,
-    later_forward: Array,
-    later_backward: Array,
-    down: Array,
-    up: Array,
-) -> None:
-    """Rates of the second solve of MPRK22: the mean of both ends, the first end weighted.
-
-    A cell whose density underflowed in the stage gives nothing away, whatever its weight.
-    """
-    n, m = rho.shape
-    for i in range(n):
-        k = 0 if i == n - 1 else i + 1
-        for j in range(m):
-            here = rho[i, j] / stage[i, j] if stage[i, j] > 1e-300 else 1.0
-            there = rho[k, j] / stage[k, j] if stage[k, j] > 1e-300 else 1.0
-            down[i, j] = 0.5 * (forward[i, j] * here + later_forward[i, j])
-            up[i, j] = 0.5 * (backward[i, j] * there + later_backward[i, j])

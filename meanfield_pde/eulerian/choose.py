@@ -1,10 +1,10 @@
 """The choice of flux and stepper, and the reason for it.
 
-A flux is chosen by the cell Peclet number |q| = |dPhi| / beta where the mass is:
-Scharfetter-Gummel up to 1, the ratio-limited flux beyond. A stepper is chosen by cost: the
-explicit one unless its positivity bound asks for so many steps that implicit ones, of the same
-order in time, are cheaper. Where the drift dominates, implicit steps would be of first order in
-space, and explicit ones are taken far longer.
+A flux is chosen by the cell Peclet number |q| = |dPhi| / beta where the mass is: the ratio-limited
+one beyond 1. A stepper is chosen by cost. The exponential of a fixed potential, exact in time,
+comes first; then explicit steps, unless their positivity bound asks for so many that implicit
+ones are cheaper. Where the drift dominates, explicit steps with limited slopes are the more
+accurate, and are taken far longer. Implicit steps take the compact flux.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from meanfield_pde.energies.energy import Functional
+from meanfield_pde.eulerian.exponential import cost
 from meanfield_pde.eulerian.flux import FLUXES, Flux
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.check import Array
@@ -21,6 +22,8 @@ from meanfield_pde.measures.grid import Grid
 
 EXPLICIT_STEPS = {1: 5_000, 2: 1_000}
 """Explicit steps, by dimension, beyond which implicit steps are taken."""
+EXPONENTIAL = 0.2
+"""Seconds, about, up to which a fixed potential's exponential is taken."""
 PECLET_SHARE = 0.1
 """Share of the mass that may see a cell Peclet number above 1 before slopes are limited."""
 PATIENCE = 50
@@ -57,24 +60,30 @@ def choose(
     ValueError
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
+    grid, energy, _ = problem
     plain = Equation(*problem, FLUXES["sg"])
     share = _share_above_one(plain, rho)
     wanted = FLUXES["rl" if share > PECLET_SHARE else "sg"]
     equation = Equation(*problem, _pick("flux", flux, FLUXES, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
-    limit = EXPLICIT_STEPS[equation.grid.dim] * (PATIENCE if share > PECLET_SHARE else 1)
+    limit = EXPLICIT_STEPS[grid.dim] * (PATIENCE if share > PECLET_SHARE else 1)
     explicit = span / bound <= limit if dt is None else dt <= bound
-    if equation.flux.name != "sg" and flux != "auto":
-        explicit = True  # the only kind that the flux asked for goes with
-    wanted_stepper = STEPPERS["heun" if explicit else "mprk22"]
-    chosen = _pick("stepper", stepper, STEPPERS, Stepper, wanted_stepper)
-    if not chosen.explicit and equation.flux.name != "sg":
-        if flux != "auto":
-            raise ValueError(
-                f"flux must be sg for the implicit stepper {chosen.name}, got "
-                f"{equation.flux.name!r}; use stepper='heun', or leave one of the two out"
-            )
-        equation = plain
+    remarks = [
+        f"{share:.1%} of the mass sees a cell Peclet number above 1",
+        f"explicit steps are bounded by {bound:.2g}, about {span / bound:.0f} in all",
+    ]
+    name = "heun" if explicit or flux == "rl" else "mprk22"
+    if share <= PECLET_SHARE and flux != "rl" and dt is None and _affordable(problem, span):
+        name = "b2"
+        remarks.append("the potential is fixed, and its exponential has no error in time")
+    chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
+    if not chosen.explicit and flux == "auto":
+        equation = Equation(*problem, FLUXES["compact"])
+    if not chosen.explicit and equation.flux.name == "rl":
+        raise ValueError(
+            f"flux must be sg or compact for the implicit stepper {chosen.name}, got "
+            f"{equation.flux.name!r}; use stepper='heun', or leave one of the two out"
+        )
     if dt is not None and chosen.explicit and dt > bound:
         raise ValueError(
             f"dt must be at most {bound:.3g} for explicit steps to stay positive, got {dt:g}; "
@@ -84,12 +93,20 @@ def choose(
         raise ValueError(
             f"dt must be at most the flow's whole time {span:g}, got {dt:g}; make it smaller"
         )
-    steps = f"explicit steps are bounded by {bound:.2g}, about {span / bound:.0f} in all"
-    peclet = f"{share:.1%} of the mass sees a cell Peclet number above 1"
     if share > PECLET_SHARE and equation.flux.name == "sg":
-        peclet += ", where the flux sg is of first order only (rl needs explicit steps)"
-    remarks = [peclet, steps] + ([equation.energy.remark] if equation.energy.remark else [])
+        remarks[0] += ", where the flux sg is of first order only"
+    if energy.remark:
+        remarks.append(energy.remark)
     return equation, chosen, "; ".join(remarks)
+
+
+def _affordable(problem: tuple[Grid, Functional, float], span: float) -> bool:
+    """Whether the potential is fixed, and the exponential over the whole time takes no time."""
+    grid, energy, beta = problem
+    if not energy.constant:
+        return False
+    generator = FLUXES["compact"].generator(grid, energy.potential(np.zeros(grid.shape)), beta)
+    return cost(generator, span) <= EXPONENTIAL
 
 
 def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:

@@ -68,11 +68,11 @@ class March:
         self.state = State(self.equation, self.rho)
         self._mass = float(self.rho.sum())
         self.smallest = float(self.rho.min())
-        # Estimates are errors of a first-order step. Heun's own error is far smaller, as the bound
-        # on its dt keeps it accurate; implicit steps are long, and held to a tenth.
+        # Estimates are errors of a first-order step, far above those of the steppers of order 2.
         self._controller = Controller(order=1)
-        self._allowed = self.tolerance * (1.0 if self.stepper.explicit else 0.1)
         self._dt = self.fixed if self.fixed is not None else START * self.span
+        if self.fixed is None and self.stepper.exact(self.equation):
+            self._dt = self.span
         if self.fixed is None and self.stepper.explicit:
             self._dt = max(self._dt, SAFETY * self.stepper.limit(self.state))
 
@@ -117,7 +117,7 @@ class March:
                 self.rejected += 1
                 reason, dt = str(refusal), 0.5 * dt
                 continue
-            ratio = step.error / self._allowed
+            ratio = step.error / self.tolerance
             if ratio <= 1.0:
                 self.crawled = self.crawled + 1 if reason and dt < CRAWL * self.longest else 0
                 if self.crawled > PATIENCE:

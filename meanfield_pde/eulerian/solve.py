@@ -48,16 +48,17 @@ def solve(
     save : sequence of float or int, optional
         Times to save at, or a number of equispaced times; 0 and t1 where it is left out.
     flux : str or Flux
-        ``sg`` (Scharfetter-Gummel), ``rl`` (ratio-limited: second order where the drift
-        dominates, with explicit steps only), or ``auto``: by the cell Peclet number where the
-        mass is.
+        ``sg`` (Scharfetter-Gummel), ``compact`` (its correction of fourth order for point values,
+        with implicit steps), ``rl`` (ratio-limited: second order where the drift dominates, with
+        explicit steps only), or ``auto``: by the cell Peclet number where the mass is.
     stepper : str or Stepper
-        ``heun`` (explicit, order 2), ``mprk22`` (implicit, order 2), ``b1`` (implicit, order 1,
-        dissipating for every dt), or ``auto``: explicit unless its positivity bound asks for
+        ``heun`` (explicit, order 2), ``mprk22`` (implicit, order 2), ``b1`` and ``b2`` (averaged
+        potential, orders 1 and 2, dissipating for every dt), or ``auto``: b2 for a fixed
+        potential whose exponential is cheap, else explicit unless the positivity bound asks for
         very many steps, else mprk22.
     tolerance : float
         Largest L1 error of a step, by an estimate of order 1: for ``heun`` and ``mprk22`` that
-        of the Euler step inside, far above their own. Implicit steps are held to a tenth of it.
+        of the Euler step inside, far above their own.
     dt : float, optional
         Fixed step in the flow's own clock, with no error control. A step that cannot be stable
         is an error for ``heun``; a step that an implicit method cannot take is split.

@@ -8,18 +8,25 @@ the bound ``dt <= 1 / (largest outflow)``, which is checked again at the second 
 for every dt (Schlichting and Seis 2022). The iteration runs on the potential: every iterate
 gives a positive density of the right mass.
 
+``b2``: :math:`\rho' = e^{dt A(\bar\Phi)} \rho` with the same averaged potential: symmetric in time,
+hence of order 2, and again positive and dissipating for every dt, as free energy with a fixed
+potential falls along the exponential and the secant accounts for the rest. See `exponential`.
+
 ``mprk22``: the modified Patankar-Runge-Kutta method of order 2 (Burchard, Deleersnijder and
 Meister 2003; for Fokker-Planck equations Bartel, Lampert and Ranocha 2024): an implicit Euler
 step y with the potential of rho, then :math:`(I - dt \bar A) \rho' = \rho` with :math:`\bar
 A_{KL} = (A_{KL}[\rho] \rho_L / y_L + A_{KL}[y]) / 2`. Both matrices are generators: positive
 and conservative for every dt, with the Gibbs states as fixed points. In 2D the solves run along
 lines, in a symmetrised Strang splitting, with the potential frozen at the mean of its values at
-rho and at y. That the free energy falls is not proven for it; the march checks.
+rho and at y. That the free energy falls is not proven for it; the march checks. Where a flux
+lags by epsilon, the weights of the two ends are 1/2 + epsilon / dt and 1/2 - epsilon / dt (the
+former at most 1): the mean flux is then that of a time earlier by epsilon.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,11 +36,15 @@ from scipy.sparse.linalg import splu
 from scipy.special import xlogy
 
 from meanfield_pde.energies.energy import Functional
-from meanfield_pde.eulerian import _kernels
+from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
-from meanfield_pde.eulerian.flux import Flux, Generator, ScharfetterGummel, Transport
+from meanfield_pde.eulerian.flux import Flux, Generator, Transport
+from meanfield_pde.eulerian.lines import Lines
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
+
+MOST_SECONDS = 60.0
+"""Estimated seconds of an exponential beyond which a shorter step is asked for."""
 
 
 class StepFailedError(Exception):
@@ -54,8 +65,8 @@ class Equation:
         return self.flux.transport(self.grid, potential, self.beta)
 
     def generator(self, potential: Array) -> Generator:
-        """Rates of the Scharfetter-Gummel flux, the linear one, for a potential."""
-        return ScharfetterGummel().transport(self.grid, potential, self.beta)
+        """Rates of the linear flux for a potential."""
+        return self.flux.generator(self.grid, potential, self.beta)
 
     @cached_property
     def constant_transport(self) -> Transport:
@@ -122,6 +133,10 @@ class Stepper(ABC):
     def limit(self, state: State) -> float:
         """Largest dt for which the step is known to be positive."""
 
+    def exact(self, equation: Equation) -> bool:
+        """Whether steps have no error in time, however long they are."""
+        return False
+
     @abstractmethod
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Take a step; with ``estimate``, measure its error.
@@ -179,21 +194,38 @@ class B1(Stepper):
         return Step(half, _apart(state, half, full))
 
     def _solve(self, state: State, dt: float) -> Array:
-        equation, energy, rho = state.equation, state.equation.energy, state.rho
-        if energy.constant:
-            return implicit_euler(equation.generator(state.potential), rho, dt)
+        return averaged_step(state, dt, implicit_euler, self.tolerance, self.iterations)
 
-        def again(potential: Array) -> Array:
-            return energy.secant(rho, implicit_euler(equation.generator(potential), rho, dt))
 
-        scale = max(1.0, float(np.abs(state.potential).max()))
-        found = anderson(again, state.potential, self.tolerance * scale, limit=self.iterations)
-        if not found.converged:
-            raise StepFailedError(
-                f"the averaged potential did not settle in {found.iterations} iterations "
-                f"(residual {found.residual:.1e})"
-            )
-        return implicit_euler(equation.generator(found.point), rho, dt)
+@dataclass(frozen=True)
+class B2(Stepper):
+    """Exponential of the generator with the averaged potential, order 2.
+
+    For fixed potentials it is exact in time. The error estimate is the distance to the
+    exponential with the potential of the start.
+    """
+
+    tolerance: float = 1e-12
+    iterations: int = 50
+    name = "b2"
+    order = 2
+    explicit = False
+
+    def limit(self, state: State) -> float:
+        """No limit."""
+        return np.inf
+
+    def exact(self, equation: Equation) -> bool:
+        """Whether a step has no error in time: where the potential is fixed."""
+        return equation.energy.constant
+
+    def step(self, state: State, dt: float, estimate: bool) -> Step:
+        """One exponential, or as many as the averaged potential takes to settle."""
+        rho = averaged_step(state, dt, _affordable, self.tolerance, self.iterations)
+        if not estimate or self.exact(state.equation):
+            return Step(rho, 0.0)
+        first = _affordable(state.equation.generator(state.potential), state.rho, dt)
+        return Step(rho, _apart(state, rho, first))
 
 
 @dataclass(frozen=True)
@@ -218,67 +250,72 @@ class MPRK22(Stepper):
         return Step(rho, _apart(state, rho, stage) if estimate else 0.0)
 
     def _on_a_line(self, state: State, dt: float) -> tuple[Array, Array]:
-        first = Columns(state.equation.generator(state.potential), 0)
-        rho = state.rho[:, None]
-        stage = first.euler(rho, dt)
-        second = first
-        if not state.equation.energy.constant:
-            potential = state.equation.energy.potential(stage[:, 0])
-            second = Columns(state.equation.generator(potential), 0)
-        return stage[:, 0], first.patankar(rho, stage, dt, second)[:, 0]
+        first = Lines(state.equation.generator(state.potential), 0)
+        stage = first.euler(state.rho, dt)
+        if state.equation.energy.constant:
+            return stage, first.second_order(state.rho, dt)
+        second = Lines(state.equation.generator(state.equation.energy.potential(stage)), 0)
+        return stage, first.second_stage(state.rho, stage, second, dt)
 
     def _by_lines(self, state: State, dt: float) -> tuple[Array, Array]:
         equation, energy = state.equation, state.equation.energy
         generator = equation.generator(state.potential)
-        along = [Columns(generator, axis) for axis in (0, 1)]
-        across = along[1].euler(along[0].euler(state.rho, dt).T, dt).T
+        along = [Lines(generator, axis) for axis in (0, 1)]
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
-        stage = 0.5 * (across + along[0].euler(along[1].euler(state.rho.T, dt).T, dt))
+        ends = [along[1 - k].euler(along[k].euler(state.rho, dt), dt) for k in (0, 1)]
+        stage = 0.5 * (ends[0] + ends[1])
         if not energy.constant:
-            potential = 0.5 * (state.potential + energy.potential(stage))
-            generator = equation.generator(potential)
-            along = [Columns(generator, axis) for axis in (0, 1)]
-        parts = []
-        for outer, inner in ((0, 1), (1, 0)):
-            rho = state.rho if outer == 0 else state.rho.T
-            rho = along[outer].second_order(rho, 0.5 * dt).T
-            rho = along[inner].second_order(rho, dt).T
-            rho = along[outer].second_order(rho, 0.5 * dt)
-            parts.append(rho if outer == 0 else rho.T)
-        return stage, 0.5 * (parts[0] + parts[1])
+            generator = equation.generator(0.5 * (state.potential + energy.potential(stage)))
+            along = [Lines(generator, axis) for axis in (0, 1)]
+        ends = []
+        for k in (0, 1):
+            rho = along[k].second_order(state.rho, 0.5 * dt)
+            rho = along[1 - k].second_order(rho, dt)
+            ends.append(along[k].second_order(rho, 0.5 * dt))
+        return stage, 0.5 * (ends[0] + ends[1])
 
 
-class Columns:
-    """Implicit steps along the lines of one axis, laid out as the columns of an array."""
+STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
 
-    def __init__(self, generator: Generator, axis: int) -> None:
-        self.periodic = generator.grid.periodic
-        rates = generator.forward[axis], generator.backward[axis]
-        self.forward, self.backward = (np.ascontiguousarray(r.T if axis else r) for r in rates)
 
-    def euler(self, rho: Array, dt: float) -> Array:
-        """Implicit Euler."""
-        rho = np.ascontiguousarray(rho)
-        out = np.empty_like(rho)
-        _kernels.solve_columns(rho, self.forward, self.backward, dt, self.periodic, out)
-        return out
+def averaged_step(
+    state: State,
+    dt: float,
+    propagate: Callable[[Generator, Array, float], Array],
+    tolerance: float,
+    iterations: int,
+) -> Array:
+    """Move rho with the generator of the energy's secant between rho and the result.
 
-    def patankar(self, rho: Array, stage: Array, dt: float, second: Columns) -> Array:
-        """Second stage: mean of the rates here, weighted by rho / stage, and of ``second``."""
-        down, up, out = np.empty_like(stage), np.empty_like(stage), np.empty_like(stage)
-        _kernels.patankar_columns(
-            rho, stage, self.forward, self.backward, second.forward, second.backward, down, up
+    Raises
+    ------
+    StepFailedError
+        If the averaged potential does not settle.
+    """
+    equation, energy, rho = state.equation, state.equation.energy, state.rho
+    if energy.constant:
+        return propagate(equation.generator(state.potential), rho, dt)
+
+    def again(potential: Array) -> Array:
+        return energy.secant(rho, propagate(equation.generator(potential), rho, dt))
+
+    scale = max(1.0, float(np.abs(state.potential).max()))
+    found = anderson(again, state.potential, tolerance * scale, limit=iterations)
+    if not found.converged:
+        raise StepFailedError(
+            f"the averaged potential did not settle in {found.iterations} iterations "
+            f"(residual {found.residual:.1e})"
         )
-        _kernels.solve_columns(rho, down, up, dt, self.periodic, out)
-        return out
-
-    def second_order(self, rho: Array, dt: float) -> Array:
-        """Both stages with the same rates."""
-        rho = np.ascontiguousarray(rho)
-        return self.patankar(rho, self.euler(rho, dt), dt, self)
+    return propagate(equation.generator(found.point), rho, dt)
 
 
-STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "mprk22": MPRK22()}
+def _affordable(generator: Generator, rho: Array, dt: float) -> Array:
+    if cost(generator, dt) > MOST_SECONDS:
+        raise StepFailedError(
+            f"the exponential of a step of {dt:.1e} would take more than {MOST_SECONDS:g} s; "
+            "use stepper='mprk22' or 'b1'"
+        )
+    return exponential(generator, rho, dt)
 
 
 def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
@@ -294,7 +331,7 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
         If rounding left a negative value (2D, dt times rates beyond about 1e12).
     """
     if generator.grid.dim == 1:
-        return Columns(generator, 0).euler(rho[:, None], dt)[:, 0]
+        return Lines(generator, 0).euler(rho, dt)
     matrix = csc_array(eye_array(rho.size, format="csc") - dt * generator.matrix())
     factors = splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
