@@ -99,11 +99,13 @@ def weigh_block(
 ) -> None:
     """Rates of the second solve of MPRK22: a mean of both ends, the first end weighted.
 
-    Each end has half of the flux, and the first one ``lag / dt`` more; rate = 1 / dt. A cell whose
-    density underflowed in the stage gives nothing away, whatever its weight.
+    Each end has half of the flux, and the first one ``lag / dt`` more; rate = 1 / dt. Where the
+    first end has more than all of it, the later rates count negative: as rates the other way,
+    carried by the cell that they fill. A cell whose density underflowed in the stage gives
+    nothing away, whatever its weight.
     """
     n = rho.shape[0]
-    share = np.empty((2, WIDTH))  # rho / stage, of the cells below and above a face
+    share = np.ones((2, WIDTH))  # rho / stage, of the cells below and above a face
     for i in range(-1, n):
         below, above = i % 2, (i + 1) % 2
         k = 0 if i == n - 1 else i + 1
@@ -113,13 +115,24 @@ def weigh_block(
             share[above, j] = rho[k, rho_at + j] / (there if full else 1.0) if full else 1.0
         if i < 0:
             continue
+        beyond = 0.0
         for j in range(WIDTH):
-            first = min(0.5 + lag[i, at + j] * rate, 1.0)
-            later = 1.0 - first
+            first = 0.5 + lag[i, at + j] * rate
+            later = max(1.0 - first, 0.0)
+            beyond = max(beyond, first)
             fixed = later * later_forward[i, at + j]
             down[i, j] = first * forward[i, at + j] * share[below, j] + fixed
             fixed = later * later_backward[i, at + j]
             up[i, j] = first * backward[i, at + j] * share[above, j] + fixed
+        if beyond <= 1.0:
+            continue
+        for j in range(WIDTH):
+            surplus = max(lag[i, at + j] * rate - 0.5, 0.0)
+            here, there = stage[i, stage_at + j], stage[k, stage_at + j]
+            if here > 1e-300:
+                down[i, j] += surplus * later_backward[i, at + j] * (there / here)
+            if there > 1e-300:
+                up[i, j] += surplus * later_forward[i, at + j] * (here / there)
 
 
 @njit(cache=True)

@@ -1,10 +1,10 @@
 """The choice of flux and stepper, and the reason for it.
 
-A flux is chosen by the cell Peclet number |q| = |dPhi| / beta where the mass is: the ratio-limited
-one beyond 1. A stepper is chosen by cost. The exponential of a fixed potential, exact in time,
-comes first; then explicit steps, unless their positivity bound asks for so many that implicit
-ones are cheaper. Where the drift dominates, explicit steps with limited slopes are the more
-accurate, and are taken far longer. Implicit steps take the compact flux.
+What decides is the cell Peclet number |q| = |dPhi| / beta where the mass is, and cost. Where |q|
+is beyond 5, the drift dominates: explicit steps with the ratio-limited flux are the most
+accurate, and are taken up to very many. Elsewhere the exponential of a fixed potential, exact in
+time, comes first; then explicit steps, where |q| is below 1 and few of them are enough; then
+implicit ones. Implicit steps take the compact flux.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
-EXPLICIT_STEPS = {1: 5_000, 2: 1_000}
+EXPLICIT_STEPS = {1: 1_000, 2: 300}
 """Explicit steps, by dimension, beyond which implicit steps are taken."""
+PATIENCE = 250
+"""How many times more explicit steps are taken where the drift dominates."""
 EXPONENTIAL = 0.2
 """Seconds, about, up to which a fixed potential's exponential is taken."""
-PECLET_SHARE = 0.1
-"""Share of the mass that may see a cell Peclet number above 1 before slopes are limited."""
-PATIENCE = 50
-"""How many times more explicit steps are taken where implicit ones would lose an order in space."""
+UNRESOLVED, STEEP = 1.0, 5.0
+"""Cell Peclet numbers beyond which Scharfetter-Gummel, and the compact flux, diffuse too much."""
+SHARE = 0.1
+"""Share of the mass that may see larger ones."""
 
 T = TypeVar("T")
 
@@ -60,22 +62,26 @@ def choose(
     ValueError
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
-    grid, energy, _ = problem
     plain = Equation(*problem, FLUXES["sg"])
-    share = _share_above_one(plain, rho)
-    wanted = FLUXES["rl" if share > PECLET_SHARE else "sg"]
+    share = _share_above(UNRESOLVED, plain, rho)
+    wanted = FLUXES["rl" if share > SHARE else "sg"]
     equation = Equation(*problem, _pick("flux", flux, FLUXES, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
-    limit = EXPLICIT_STEPS[grid.dim] * (PATIENCE if share > PECLET_SHARE else 1)
-    explicit = span / bound <= limit if dt is None else dt <= bound
+    count, few = span / bound, EXPLICIT_STEPS[plain.grid.dim]
     remarks = [
-        f"{share:.1%} of the mass sees a cell Peclet number above 1",
-        f"explicit steps are bounded by {bound:.2g}, about {span / bound:.0f} in all",
+        f"{share:.1%} of the mass sees a cell Peclet number above {UNRESOLVED:g}",
+        f"explicit steps are bounded by {bound:.2g}, about {count:.0f} in all",
     ]
-    name = "heun" if explicit or flux == "rl" else "mprk22"
-    if share <= PECLET_SHARE and flux != "rl" and dt is None and _affordable(problem, span):
+    if flux == "rl" or (dt is not None and dt <= bound):
+        name = "heun"
+    elif _share_above(STEEP, plain, rho) > SHARE:
+        name = "heun" if dt is None and count <= few * PATIENCE else "mprk22"
+    elif dt is None and _affordable(plain, span):
         name = "b2"
         remarks.append("the potential is fixed, and its exponential has no error in time")
+    else:
+        resolved = share <= SHARE or flux != "auto"
+        name = "heun" if dt is None and count <= few and resolved else "mprk22"
     chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
     if not chosen.explicit and flux == "auto":
         equation = Equation(*problem, FLUXES["compact"])
@@ -93,19 +99,19 @@ def choose(
         raise ValueError(
             f"dt must be at most the flow's whole time {span:g}, got {dt:g}; make it smaller"
         )
-    if share > PECLET_SHARE and equation.flux.name == "sg":
+    if share > SHARE and equation.flux.name == "sg":
         remarks[0] += ", where the flux sg is of first order only"
-    if energy.remark:
-        remarks.append(energy.remark)
+    if plain.energy.remark:
+        remarks.append(plain.energy.remark)
     return equation, chosen, "; ".join(remarks)
 
 
-def _affordable(problem: tuple[Grid, Functional, float], span: float) -> bool:
+def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
-    grid, energy, beta = problem
-    if not energy.constant:
+    if not equation.energy.constant:
         return False
-    generator = FLUXES["compact"].generator(grid, energy.potential(np.zeros(grid.shape)), beta)
+    potential = equation.energy.potential(np.zeros(equation.grid.shape))
+    generator = FLUXES["compact"].generator(equation.grid, potential, equation.beta)
     return cost(generator, span) <= EXPONENTIAL
 
 
@@ -122,14 +128,14 @@ def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -
     return known[given]
 
 
-def _share_above_one(equation: Equation, rho: Array) -> float:
-    """Share of the mass in cells with a face at which |q| > 1 (all of it at beta = 0)."""
+def _share_above(limit: float, equation: Equation, rho: Array) -> float:
+    """Share of the mass in cells with a face at which |q| > limit (all of it at beta = 0)."""
     phi = equation.energy.potential(rho)
     if equation.beta == 0:
         return float(np.ptp(phi) > 0)
     above = np.zeros(rho.shape, dtype=bool)
     for axis in range(rho.ndim):
-        steep = np.abs(np.diff(phi, axis=axis)) > equation.beta
+        steep = np.abs(np.diff(phi, axis=axis)) > limit * equation.beta
         for side in ((0, 1), (1, 0)):
             width = [(0, 0)] * rho.ndim
             width[axis] = side

@@ -113,6 +113,13 @@ class Generator(Transport):
         )
         return out.reshape(self.grid.shape)
 
+    def mean_lag(self, rho: Array, most: float) -> float:
+        """Lag that the mass sees on average, no face counting more than ``most``."""
+        if self.lag is None:
+            return 0.0
+        weight = rho.reshape(self.lag.shape[1:]) / rho.sum()
+        return max(float((np.minimum(lag, most) * weight).sum()) for lag in self.lag)
+
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""
         nx, ny = self.forward.shape[1:]
