@@ -1,9 +1,8 @@
 """Compiled solves along the lines of a grid; plain arrays in, ``out`` last.
 
-Lines are the columns of arrays (n, m). They are solved ``WIDTH`` at a time: inner loops of a length
-known to the compiler run on the vectors of the machine, and what they need stays in its cache. A
-block of lines is given by an array and its first column. Where m is no multiple of the width, some
-lines are solved twice, with the same result; fewer lines than the width must be padded.
+Lines are laid out in blocks of ``WIDTH``: arrays (blocks, n, WIDTH), in which a line is a column.
+Inner loops of a length known to the compiler run on the vectors of the machine, and a block stays
+in its cache whatever the size of the grid. Blocks are filled up with empty lines.
 """
 
 from __future__ import annotations
@@ -14,35 +13,68 @@ from numba import njit
 from meanfield_pde.measures.check import Array
 
 WIDTH = 16
+TILE = 8
+"""Numbers in a line of the cache."""
+
+
+@njit(cache=True)
+def pack(plane: Array, axis: int, out: Array) -> None:
+    """Lay out the lines along an axis of a plane (nx, ny) in blocks."""
+    n, lines = plane.shape[axis], plane.shape[1 - axis]
+    for b in range(out.shape[0]):
+        width = min(WIDTH, lines - b * WIDTH)
+        if width < WIDTH:
+            out[b] = 0.0
+        if axis == 0:
+            for i in range(n):
+                for j in range(width):
+                    out[b, i, j] = plane[i, b * WIDTH + j]
+        else:
+            for i0 in range(0, n, TILE):
+                for j in range(width):
+                    for i in range(i0, min(i0 + TILE, n)):
+                        out[b, i, j] = plane[b * WIDTH + j, i]
+
+
+@njit(cache=True)
+def unpack(blocks: Array, axis: int, out: Array) -> None:
+    """Bring blocks back into a plane (nx, ny)."""
+    n, lines = out.shape[axis], out.shape[1 - axis]
+    for b in range(blocks.shape[0]):
+        width = min(WIDTH, lines - b * WIDTH)
+        if axis == 0:
+            for i in range(n):
+                for j in range(width):
+                    out[i, b * WIDTH + j] = blocks[b, i, j]
+        else:
+            for i0 in range(0, n, TILE):
+                for j in range(width):
+                    for i in range(i0, min(i0 + TILE, n)):
+                        out[b * WIDTH + j, i] = blocks[b, i, j]
 
 
 @njit(cache=True)
 def euler_step(
     rho: Array, forward: Array, backward: Array, dt: float, periodic: bool, out: Array
 ) -> None:
-    """Implicit Euler step down every column of rho; all arrays have shape (n, m)."""
-    n, m = rho.shape
-    inverse = np.empty((n, WIDTH))
-    for block in range(0, m, WIDTH):
-        at = min(block, m - WIDTH)
-        solve_block(rho, at, forward, backward, at, dt, periodic, inverse, out, at)
+    """Implicit Euler step along every line."""
+    inverse = np.empty(rho.shape[1:])
+    for b in range(len(rho)):
+        solve_block(rho[b], forward[b], backward[b], dt, periodic, inverse, out[b])
 
 
 @njit(cache=True)
 def second_order_step(
     rho: Array, forward: Array, backward: Array, lag: Array, dt: float, periodic: bool, out: Array
 ) -> None:
-    """Both stages of MPRK22 down every column, with the same rates in both; all arrays (n, m)."""
-    n, m = rho.shape
-    inverse, stage = np.empty((n, WIDTH)), np.empty((n, WIDTH))
-    down, up = np.empty((n, WIDTH)), np.empty((n, WIDTH))
-    for block in range(0, m, WIDTH):
-        at = min(block, m - WIDTH)
-        solve_block(rho, at, forward, backward, at, dt, periodic, inverse, stage, 0)
-        weigh_block(
-            rho, at, stage, 0, forward, backward, forward, backward, lag, at, 1.0 / dt, down, up
-        )
-        solve_block(rho, at, down, up, 0, dt, periodic, inverse, out, at)
+    """Both stages of MPRK22 along every line, with the same rates in both."""
+    inverse, stage = np.empty(rho.shape[1:]), np.empty(rho.shape[1:])
+    down, up = np.empty(rho.shape[1:]), np.empty(rho.shape[1:])
+    for b in range(len(rho)):
+        f, g = forward[b], backward[b]
+        solve_block(rho[b], f, g, dt, periodic, inverse, stage)
+        weigh_block(rho[b], stage, f, g, f, g, lag[b], 1.0 / dt, down, up)
+        solve_block(rho[b], down, up, dt, periodic, inverse, out[b])
 
 
 @njit(cache=True)
@@ -58,41 +90,33 @@ def second_stage(
     periodic: bool,
     out: Array,
 ) -> None:
-    """Second stage of MPRK22 down every column, with the stage's own rates; all arrays (n, m)."""
-    n, m = rho.shape
-    inverse, down, up = np.empty((n, WIDTH)), np.empty((n, WIDTH)), np.empty((n, WIDTH))
-    for block in range(0, m, WIDTH):
-        at = min(block, m - WIDTH)
+    """Second stage of MPRK22 along every line, with the stage's own rates."""
+    inverse, down, up = np.empty(rho.shape[1:]), np.empty(rho.shape[1:]), np.empty(rho.shape[1:])
+    for b in range(len(rho)):
         weigh_block(
-            rho,
-            at,
-            stage,
-            at,
-            forward,
-            backward,
-            later_forward,
-            later_backward,
-            lag,
-            at,
+            rho[b],
+            stage[b],
+            forward[b],
+            backward[b],
+            later_forward[b],
+            later_backward[b],
+            lag[b],
             1.0 / dt,
             down,
             up,
         )
-        solve_block(rho, at, down, up, 0, dt, periodic, inverse, out, at)
+        solve_block(rho[b], down, up, dt, periodic, inverse, out[b])
 
 
 @njit(cache=True)
 def weigh_block(
     rho: Array,
-    rho_at: int,
     stage: Array,
-    stage_at: int,
     forward: Array,
     backward: Array,
     later_forward: Array,
     later_backward: Array,
     lag: Array,
-    at: int,
     rate: float,
     down: Array,
     up: Array,
@@ -110,45 +134,42 @@ def weigh_block(
         below, above = i % 2, (i + 1) % 2
         k = 0 if i == n - 1 else i + 1
         for j in range(WIDTH):
-            there = stage[k, stage_at + j]
+            there = stage[k, j]
             full = there > 1e-300
-            share[above, j] = rho[k, rho_at + j] / (there if full else 1.0) if full else 1.0
+            share[above, j] = rho[k, j] / (there if full else 1.0) if full else 1.0
         if i < 0:
             continue
         beyond = 0.0
         for j in range(WIDTH):
-            first = 0.5 + lag[i, at + j] * rate
+            first = 0.5 + lag[i, j] * rate
             later = max(1.0 - first, 0.0)
             beyond = max(beyond, first)
-            fixed = later * later_forward[i, at + j]
-            down[i, j] = first * forward[i, at + j] * share[below, j] + fixed
-            fixed = later * later_backward[i, at + j]
-            up[i, j] = first * backward[i, at + j] * share[above, j] + fixed
+            fixed = later * later_forward[i, j]
+            down[i, j] = first * forward[i, j] * share[below, j] + fixed
+            fixed = later * later_backward[i, j]
+            up[i, j] = first * backward[i, j] * share[above, j] + fixed
         if beyond <= 1.0:
             continue
         for j in range(WIDTH):
-            surplus = max(lag[i, at + j] * rate - 0.5, 0.0)
-            here, there = stage[i, stage_at + j], stage[k, stage_at + j]
+            surplus = max(lag[i, j] * rate - 0.5, 0.0)
+            here, there = stage[i, j], stage[k, j]
             if here > 1e-300:
-                down[i, j] += surplus * later_backward[i, at + j] * (there / here)
+                down[i, j] += surplus * later_backward[i, j] * (there / here)
             if there > 1e-300:
-                up[i, j] += surplus * later_forward[i, at + j] * (here / there)
+                up[i, j] += surplus * later_forward[i, j] * (here / there)
 
 
 @njit(cache=True)
 def solve_block(
     rho: Array,
-    rho_at: int,
     forward: Array,
     backward: Array,
-    at: int,
     dt: float,
     periodic: bool,
     inverse: Array,
     out: Array,
-    out_at: int,
 ) -> None:
-    """Solve ``(I - dt A) out = rho`` down a block of columns, without a single subtraction.
+    """Solve ``(I - dt A) out = rho`` along a block of lines, without a single subtraction.
 
     Elimination for diagonally dominant M-matrices in the manner of Grassmann, Taksar and Heyman
     (1985): a pivot is the sum of what its cell loses to cells not yet eliminated and of its
@@ -157,44 +178,41 @@ def solve_block(
     """
     n = rho.shape[0]
     if periodic and n > 2:
-        solve_rings(rho, rho_at, forward, backward, at, dt, inverse, out, out_at)
+        solve_rings(rho, forward, backward, dt, inverse, out)
         return
     excess = np.ones(WIDTH)
     for j in range(WIDTH):
-        out[0, out_at + j] = rho[0, rho_at + j]
+        out[0, j] = rho[0, j]
     for i in range(n - 1):
         for j in range(WIDTH):
-            up = dt * forward[i, at + j]
-            down = dt * backward[i, at + j]
+            up = dt * forward[i, j]
+            down = dt * backward[i, j]
             if periodic:  # a ring of two has two faces between its cells
-                up += dt * backward[1, at + j]
-                down += dt * forward[1, at + j]
+                up += dt * backward[1, j]
+                down += dt * forward[1, j]
             pivot = 1.0 / (excess[j] + up)
-            out[i + 1, out_at + j] = rho[i + 1, rho_at + j] + up * pivot * out[i, out_at + j]
+            out[i + 1, j] = rho[i + 1, j] + up * pivot * out[i, j]
             excess[j] = 1.0 + down * (excess[j] * pivot)
             inverse[i, j] = pivot
     for j in range(WIDTH):
-        out[n - 1, out_at + j] /= excess[j]
+        out[n - 1, j] /= excess[j]
     for i in range(n - 2, -1, -1):
         for j in range(WIDTH):
-            down = dt * backward[i, at + j]
+            down = dt * backward[i, j]
             if periodic:
-                down += dt * forward[1, at + j]
-            gained = down * out[i + 1, out_at + j]
-            out[i, out_at + j] = (out[i, out_at + j] + gained) * inverse[i, j]
+                down += dt * forward[1, j]
+            gained = down * out[i + 1, j]
+            out[i, j] = (out[i, j] + gained) * inverse[i, j]
 
 
 @njit(cache=True)
 def solve_rings(
     rho: Array,
-    rho_at: int,
     forward: Array,
     backward: Array,
-    at: int,
     dt: float,
     inverse: Array,
     out: Array,
-    out_at: int,
 ) -> None:
     """`solve_block` for rings of at least three cells.
 
@@ -205,45 +223,34 @@ def solve_rings(
     to_last, excess, last_excess = np.empty(WIDTH), np.ones(WIDTH), np.ones(WIDTH)
     last_load = np.empty(WIDTH)
     for j in range(WIDTH):
-        out[0, out_at + j] = rho[0, rho_at + j]
-        last_load[j] = rho[n - 1, rho_at + j]
-        to_last[j] = dt * backward[n - 1, at + j]
-        from_last[0, j] = dt * forward[n - 1, at + j]
+        out[0, j] = rho[0, j]
+        last_load[j] = rho[n - 1, j]
+        to_last[j] = dt * backward[n - 1, j]
+        from_last[0, j] = dt * forward[n - 1, j]
     for i in range(n - 2):
         for j in range(WIDTH):
-            up = dt * forward[i, at + j]
-            down = dt * backward[i, at + j]
+            up = dt * forward[i, j]
+            down = dt * backward[i, j]
             pivot = 1.0 / (excess[j] + (up + to_last[j]))
-            load = out[i, out_at + j]
+            load = out[i, j]
             last_load[j] += to_last[j] * pivot * load
             last_excess[j] += from_last[i, j] * (excess[j] * pivot)
             to_last[j] = down * (to_last[j] * pivot)
             from_last[i + 1, j] = from_last[i, j] * (up * pivot)
-            out[i + 1, out_at + j] = rho[i + 1, rho_at + j] + up * pivot * load
+            out[i + 1, j] = rho[i + 1, j] + up * pivot * load
             excess[j] = 1.0 + down * (excess[j] * pivot)
             inverse[i, j] = pivot
     for j in range(WIDTH):
-        up = dt * forward[n - 2, at + j] + to_last[j]
-        down = dt * backward[n - 2, at + j] + from_last[n - 2, j]
+        up = dt * forward[n - 2, j] + to_last[j]
+        down = dt * backward[n - 2, j] + from_last[n - 2, j]
         pivot = 1.0 / (excess[j] + up)
-        load = out[n - 2, out_at + j]
+        load = out[n - 2, j]
         last_load[j] += up * pivot * load
         last_excess[j] += down * (excess[j] * pivot)
-        out[n - 1, out_at + j] = last_load[j] / last_excess[j]
-        out[n - 2, out_at + j] = (load + down * out[n - 1, out_at + j]) * pivot
+        out[n - 1, j] = last_load[j] / last_excess[j]
+        out[n - 2, j] = (load + down * out[n - 1, j]) * pivot
     for i in range(n - 3, -1, -1):
         for j in range(WIDTH):
-            gained = dt * backward[i, at + j] * out[i + 1, out_at + j]
-            gained += from_last[i, j] * out[n - 1, out_at + j]
-            out[i, out_at + j] = (out[i, out_at + j] + gained) * inverse[i, j]
-
-
-@njit(cache=True)
-def transpose(source: Array, out: Array) -> None:
-    """``out = source^T`` in tiles that stay in the cache."""
-    n, m = source.shape
-    for i0 in range(0, n, WIDTH):
-        for j0 in range(0, m, WIDTH):
-            for i in range(i0, min(i0 + WIDTH, n)):
-                for j in range(j0, min(j0 + WIDTH, m)):
-                    out[j, i] = source[i, j]
+            gained = dt * backward[i, j] * out[i + 1, j]
+            gained += from_last[i, j] * out[n - 1, j]
+            out[i, j] = (out[i, j] + gained) * inverse[i, j]

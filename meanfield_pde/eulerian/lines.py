@@ -17,7 +17,7 @@ class Lines:
     def __init__(self, generator: Generator, axis: int) -> None:
         self.generator, self.axis = generator, axis
         self.periodic = generator.grid.periodic
-        self._lines = generator.forward[axis].size // generator.forward[axis].shape[axis]
+        self._shape = generator.forward[axis].shape
         self.forward = self._lay_out(generator.forward[axis])
         self.backward = self._lay_out(generator.backward[axis])
 
@@ -59,19 +59,14 @@ class Lines:
         return self._lay_back(out, rho.shape)
 
     def _lay_out(self, values: Array) -> Array:
-        """Lines as columns, padded with empty ones to what the kernels solve at once."""
-        plane: Array = np.ascontiguousarray(values).reshape(self.generator.forward.shape[1:])
-        if self.axis == 1:
-            turned = np.empty(plane.shape[::-1])
-            _line_kernels.transpose(plane, turned)
-            plane = turned
-        missing = _line_kernels.WIDTH - plane.shape[1]
-        return np.pad(plane, ((0, 0), (0, missing))) if missing > 0 else plane
+        plane: Array = np.ascontiguousarray(values).reshape(self._shape)
+        width = _line_kernels.WIDTH
+        blocks = -(-self._shape[1 - self.axis] // width)
+        out = np.empty((blocks, self._shape[self.axis], width))
+        _line_kernels.pack(plane, self.axis, out)
+        return out
 
-    def _lay_back(self, columns: Array, shape: tuple[int, ...]) -> Array:
-        plane = columns[:, : self._lines]
-        if self.axis == 1:
-            turned = np.empty(plane.shape[::-1])
-            _line_kernels.transpose(np.ascontiguousarray(plane), turned)
-            plane = turned
-        return np.ascontiguousarray(plane).reshape(shape)
+    def _lay_back(self, blocks: Array, shape: tuple[int, ...]) -> Array:
+        plane = np.empty(self._shape)
+        _line_kernels.unpack(blocks, self.axis, plane)
+        return plane.reshape(shape)
