@@ -17,7 +17,7 @@ TILE = 8
 """Numbers in a line of the cache."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pack(plane: Array, axis: int, out: Array) -> None:
     """Lay out the lines along an axis of a plane (nx, ny) in blocks."""
     n, lines = plane.shape[axis], plane.shape[1 - axis]
@@ -36,7 +36,7 @@ def pack(plane: Array, axis: int, out: Array) -> None:
                         out[b, i, j] = plane[b * WIDTH + j, i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def unpack(blocks: Array, axis: int, out: Array) -> None:
     """Bring blocks back into a plane (nx, ny)."""
     n, lines = out.shape[axis], out.shape[1 - axis]
@@ -53,7 +53,7 @@ def unpack(blocks: Array, axis: int, out: Array) -> None:
                         out[b * WIDTH + j, i] = blocks[b, i, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def euler_step(
     rho: Array, forward: Array, backward: Array, dt: float, periodic: bool, out: Array
 ) -> None:
@@ -63,7 +63,7 @@ def euler_step(
         solve_block(rho[b], forward[b], backward[b], dt, periodic, inverse, out[b])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def second_order_step(
     rho: Array, forward: Array, backward: Array, lag: Array, dt: float, periodic: bool, out: Array
 ) -> None:
@@ -77,7 +77,7 @@ def second_order_step(
         solve_block(rho[b], down, up, dt, periodic, inverse, out[b])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def second_stage(
     rho: Array,
     stage: Array,
@@ -108,7 +108,7 @@ def second_stage(
         solve_block(rho[b], down, up, dt, periodic, inverse, out[b])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def weigh_block(
     rho: Array,
     stage: Array,
@@ -159,7 +159,7 @@ def weigh_block(
                 up[i, j] += surplus * later_forward[i, j] * (here / there)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def solve_block(
     rho: Array,
     forward: Array,
@@ -205,7 +205,7 @@ def solve_block(
             out[i, j] = (out[i, j] + gained) * inverse[i, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def solve_rings(
     rho: Array,
     forward: Array,

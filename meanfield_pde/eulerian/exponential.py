@@ -19,7 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 from meanfield_pde.eulerian import _kernels
 from meanfield_pde.eulerian.flux import Generator
@@ -27,6 +26,8 @@ from meanfield_pde.measures.check import Array
 
 TAIL = 9.0
 """Standard deviations of a Poisson law beyond which its weights are left out."""
+NOTHING = 1e-18
+"""Weights that are left out, relative to the largest."""
 FIRST = 1 / 16
 """Mean number of jumps in the matrix that is squared: a short sum gives it to rounding."""
 STEP_COST, PRODUCT_COST = 1.0e-9, 0.06e-9
@@ -48,11 +49,20 @@ class Line:
         """Largest rate of loss."""
         return float((self.down + np.roll(self.up, 1)).max())
 
+    def steps(self, t: float) -> int:
+        """Euler steps, or terms of the Poisson law, that the exponential takes."""
+        jumps = t * self.outflow
+        if self.lag > 0.0:
+            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(jumps)))
+        return _most_jumps(jumps)
+
     def powers(self, t: float) -> tuple[float, Array]:
         """Step delta, and weights of the powers of P that make up the exponential."""
         if self.lag > 0.0:
-            n = max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow)))
-            return t / n, np.eye(1, n + 1, n)[0]
+            n = self.steps(t)
+            weights = np.zeros(n + 1)
+            weights[n] = 1.0
+            return t / n, weights
         return poisson(t, self.outflow)
 
     def matrix(self, step: float) -> Array:
@@ -68,8 +78,8 @@ class Line:
     def act(self, rho: Array, t: float) -> Array:
         """Exponential times the columns of rho (n, m), by repeated squaring."""
         if self.lag > 0.0:
-            step, weights = self.powers(t)
-            power, count = self.matrix(step), len(weights) - 1
+            count = self.steps(t)
+            power = self.matrix(t / count)
         else:
             doublings = max(0, int(np.ceil(np.log2(max(t * self.outflow / FIRST, 1.0)))))
             count = 2**doublings
@@ -91,12 +101,21 @@ class Line:
 
 def poisson(t: float, outflow: float) -> tuple[float, Array]:
     """Step 1 / outflow, and Poisson weights of mean t * outflow, cut off where they vanish."""
-    if not outflow > 0.0:
-        return t, np.ones(1)
     mean = t * outflow
-    k = np.arange(np.ceil(mean + TAIL * np.sqrt(mean) + 20.0))
-    weights = np.exp(k * np.log(mean) - mean - gammaln(k + 1.0)) if mean > 0 else 1.0 * (k == 0)
+    if not mean > 0.0:
+        return t, np.ones(1)
+    most = _most_jumps(mean)
+    least = max(0, int(2 * mean) - most)
+    k = np.arange(least + 1, most + 1)
+    logarithms = np.concatenate([[0.0], np.cumsum(np.log(mean / k))])
+    weights = np.zeros(most + 1)
+    weights[least:] = np.exp(logarithms - logarithms.max())
+    weights = weights[: np.flatnonzero(weights > NOTHING)[-1] + 1]
     return 1.0 / outflow, weights / weights.sum()
+
+
+def _most_jumps(mean: float) -> int:
+    return int(np.ceil(mean + TAIL * np.sqrt(mean) + 20.0))
 
 
 def lines_of(generator: Generator) -> list[Line] | None:
@@ -117,7 +136,7 @@ def cost(generator: Generator, t: float) -> float:
     """Seconds, about, that `exponential` takes."""
     lines = lines_of(generator)
     if lines is None:
-        return STEP_COST * generator.grid.size * len(poisson(t, generator.outflow)[1])
+        return STEP_COST * generator.grid.size * _most_jumps(t * generator.outflow)
     if len(lines) == 1:
         return min(_costs(lines[0], t))
     return sum(_costs(line, t)[1] * 2 for line in lines)
@@ -125,8 +144,7 @@ def cost(generator: Generator, t: float) -> float:
 
 def _costs(line: Line, t: float) -> tuple[float, float]:
     """Seconds, about, step by step and by repeated squaring."""
-    steps = len(line.powers(t)[1])
-    cells = len(line.down)
+    steps, cells = line.steps(t), len(line.down)
     return STEP_COST * (cells + 200) * steps, PRODUCT_COST * cells**3 * (np.log2(steps) + 4)
 
 
