@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import brentq
 
+from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
@@ -17,6 +19,7 @@ from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.group import Group
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ def solve(
     dt: float | None = None,
     progress: bool = False,
     throw: bool = True,
+    symmetry: Group | None = None,
 ) -> Solution:
     """Move a density along a gradient flow.
 
@@ -65,15 +69,21 @@ def solve(
         Whether to show a progress bar.
     throw : bool
         Whether to raise when the end time is not reached; otherwise see `Solution.result`.
+    symmetry : Group, optional
+        A group that permutes the cells and leaves the energy invariant. Then an invariant density
+        stays so to the last bit, and with explicit steppers the flow of the image of any density is
+        the image of its flow, to the last bit; without, both hold to rounding. Densities that are
+        not invariant cost an evaluation of the energy for each element.
 
     Returns
     -------
     Solution
+        A density that has come to rest is kept for the times that are left, unless dt is given.
 
     Raises
     ------
     ValueError
-        If an argument is wrong.
+        If an argument is wrong; for ``symmetry`` also if the energy is not invariant under it.
     SolveError
         If the end time was not reached and ``throw``.
 
@@ -104,11 +114,19 @@ def solve(
     grid, energy = problem.initial.grid, problem.flow.energy
     span = problem.flow.clock(0.0, problem.t1)
     rho = problem.initial.values
-    smooth = grid, energy.smooth.on(grid), energy.beta
+    functional, images = energy.smooth.on(grid), None
+    if symmetry is not None:
+        functional = symmetrised(functional, symmetry, rho, grid)
+        images = symmetry.cell_images(grid)
+    smooth = grid, functional, energy.beta
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
-    march = March(equation, chosen, rho, span, tolerance, dt)
+    march = March(equation, chosen, rho, span, tolerance, dt, images)
     saved, failure = _march_through(problem, march, times, progress)
+    if symmetry is not None:
+        reason += f"; symmetry {symmetry.name}"
+        if march.symmetry_defect:
+            reason += f" (steps broke it by {march.symmetry_defect:.0e} of the mass, put back)"
     solution = _collect(problem, march, times[: len(saved)], saved, reason, failure)
     if failure and throw:
         raise SolveError(solution)
@@ -138,6 +156,10 @@ def _collect(
     equation = march.equation
     densities = tuple(Density(equation.grid, state.rho) for state in saved)
     steps = f"{march.steps} steps of {march.stepper.name} ({march.rejected} repeated)"
+    stationary = None
+    if march.stationary is not None:
+        stationary = _time(problem, march.stationary, times)
+        steps += f", stationary since t = {stationary:.4g}"
     result = f"reached t = {problem.t1:g} in {steps}; {reason}"
     if not failure and times[-1] < problem.t1:
         result = f"reached the last time to save, t = {times[-1]:g}, in {steps}; {reason}"
@@ -157,6 +179,8 @@ def _collect(
         march.mass_drift,
         march.energy_rise,
         march.smallest,
+        march.symmetry_defect,
+        stationary,
     )
     return Solution(
         problem,
@@ -169,3 +193,20 @@ def _collect(
         result,
         not failure,
     )
+
+
+def _time(problem: Problem, clock: float, times: Array) -> float:
+    """Time at which the flow's own clock shows a value."""
+    passed = 0.0
+    for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
+        piece = problem.flow.clock(float(before), float(t))
+        if passed + piece >= clock:
+            break
+        passed += piece
+    if not callable(problem.flow.rate):
+        return clock / problem.flow.speed(0.0)
+
+    def excess(t: float) -> float:
+        return passed + problem.flow.clock(float(before), t) - clock
+
+    return float(brentq(excess, before, t, xtol=1e-3 * (t - before)))
