@@ -141,14 +141,13 @@ def symmetrised(functional: Functional, group: Group, rho: Array, grid: Grid) ->
     mean = SymmetrisedFunctional(grid, functional, images)
     probe = np.random.default_rng(0).random(rho.shape)
     probe *= rho.sum() / probe.sum()
-    for density in (rho, probe):
-        plain = functional.potential(density)
-        gap = float(np.abs(plain - mean.potential(density)).max())
-        size = float(np.abs(plain).max())
-        if not gap <= TOLERANCE * size:
-            raise ValueError(
-                f"symmetry must leave the energy invariant, got a potential that is up to "
-                f"{gap / size:.1e} (relative) from its mean over {group.name}; take "
-                "mf.data_augmented(risk, group) or another group, or leave it out"
-            )
+    plain = np.stack([functional.potential(density) for density in (rho, probe)])
+    averaged = np.stack([mean.potential(density) for density in (rho, probe)])
+    gap, size = float(np.abs(plain - averaged).max()), float(np.abs(plain).max())
+    if not gap <= TOLERANCE * size:
+        raise ValueError(
+            f"symmetry must leave the energy invariant, got a potential that is up to "
+            f"{gap / size:.1e} (relative) from its mean over {group.name}; take "
+            "mf.data_augmented(risk, group) or another group, or leave it out"
+        )
     return mean

@@ -24,7 +24,9 @@ PATIENCE = 200
 SMALLEST = 1e-13
 """Smallest step, relative to the whole time, before the march gives up."""
 SKEW = 1e-10
-"""Mass by which a step may leave an orbit's mean; more is no rounding, and the step is refused."""
+"""Part of the mass that rounding may move off the mean over the group; with more, dt is halved."""
+BROKEN = 1e-7
+"""Part of the mass that no rounding moves: the method itself breaks the symmetry."""
 STILL = 1e-13
 """Net change of the density (L1, relative to its mass) that may be jitter of its last bits."""
 CHANGE = 5e-13
@@ -124,6 +126,15 @@ class March:
             self._accept(taken)
             report(taken.dt)
 
+    @property
+    def symmetric(self) -> str:
+        """What became of the symmetry, in words."""
+        if not self._invariant:
+            return "of the flow (the start is not invariant)"
+        if self.symmetry_defect == 0.0:
+            return "kept to the last bit"
+        return f"kept ({self.symmetry_defect:.0e} of the mass was put back after steps)"
+
     def _next(self, remaining: float) -> tuple[float, bool]:
         """Size of the next step, and whether it ends at the target."""
         dt = self._dt
@@ -168,9 +179,10 @@ class March:
         mean = orbit_average(rho, self.images)
         defect = order_free_sum(np.abs(rho - mean)) / self._mass
         if not defect <= SKEW:
-            raise StepFailedError(
-                f"it moved {defect:.1e} of the mass off its mean over the group, more than rounding"
-            )
+            problem = f"it moved {defect:.1e} of the mass off its mean over the group"
+            if defect > BROKEN:
+                raise StuckError(f"{problem}: {self.stepper.name} breaks the symmetry")
+            raise StepFailedError(f"{problem}, more than rounding")
         self.symmetry_defect = max(self.symmetry_defect, defect)
         return mean
 

@@ -71,9 +71,9 @@ def solve(
         Whether to raise when the end time is not reached; otherwise see `Solution.result`.
     symmetry : Group, optional
         A group that permutes the cells and leaves the energy invariant. Then an invariant density
-        stays so to the last bit, and with explicit steppers the flow of the image of any density is
-        the image of its flow, to the last bit; without, both hold to rounding. Densities that are
-        not invariant cost an evaluation of the energy for each element.
+        stays so to the last bit (`symmetrise` makes one), and with explicit steppers the flow of
+        the image of any density is the image of its flow, to the last bit; without, both hold to
+        rounding. Densities that are not invariant cost an evaluation of the energy an element.
 
     Returns
     -------
@@ -124,9 +124,7 @@ def solve(
     march = March(equation, chosen, rho, span, tolerance, dt, images)
     saved, failure = _march_through(problem, march, times, progress)
     if symmetry is not None:
-        reason += f"; symmetry {symmetry.name}"
-        if march.symmetry_defect:
-            reason += f" (steps broke it by {march.symmetry_defect:.0e} of the mass, put back)"
+        reason += f"; symmetry {symmetry.name} {march.symmetric}"
     solution = _collect(problem, march, times[: len(saved)], saved, reason, failure)
     if failure and throw:
         raise SolveError(solution)

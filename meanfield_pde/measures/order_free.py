@@ -31,7 +31,8 @@ def order_free_sum(values: npt.NDArray[np.floating[Any]]) -> float:
 
 def order_free_sums(rows: Array) -> Array:
     """`order_free_sum` of each row of an array (rows, terms), shape (rows,)."""
-    return np.asarray(np.sort(rows, axis=1).sum(axis=1))
+    ordered = np.ascontiguousarray(np.sort(rows, axis=1))  # numpy adds as the memory lies
+    return np.asarray(ordered.sum(axis=1))
 
 
 def order_free_mean(stack: Array) -> Array:
@@ -39,6 +40,6 @@ def order_free_mean(stack: Array) -> Array:
 
     Where all are equal it is that number: no rounding of sum and quotient.
     """
-    ordered = np.sort(stack, axis=0)
+    ordered = np.ascontiguousarray(np.sort(stack, axis=0))
     same = ordered[0] == ordered[-1]
     return np.asarray(np.where(same, ordered[0], ordered.sum(axis=0) / len(stack)))
