@@ -25,7 +25,7 @@ MOVES = [("square", 1), ("square", 5), ("reflection", 1), ("swap", 1), ("quarter
 
 
 def well(z):
-    """Invariant under the square, also in rounding: every sum is of two terms that change places."""
+    """Invariant under the square, also in rounding: sums are of two terms that change places."""
     a, b = z[..., 0] ** 2, z[..., 1] ** 2
     return 0.5 * ((a - 1) ** 2 + (b - 1) ** 2) + 0.5 * (a * b)
 

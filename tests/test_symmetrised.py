@@ -27,7 +27,7 @@ BACK = (IMAGES[0], IMAGES[3], IMAGES[2], IMAGES[1], *IMAGES[4:])
 
 
 class Lopsided(Functional):
-    """Not invariant at all: ``1/2 (sum rho V)^2 |K|`` with a generic field V; it counts its calls."""
+    """``1/2 (sum rho V)^2 |K|`` with a field V without any symmetry; it counts its calls."""
 
     constant = False
 

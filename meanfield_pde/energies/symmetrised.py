@@ -103,7 +103,9 @@ class SymmetrisedFunctional(Functional):
         return order_free_mean(back).reshape(self.grid.shape)
 
 
-def symmetrised(functional: Functional, group: Group, rho: Array, grid: Grid) -> Functional:
+def symmetrised(
+    functional: Functional, group: Group, rho: Array, grid: Grid
+) -> SymmetrisedFunctional:
     """Mean of an invariant functional over a group that permutes the cells of the grid.
 
     Parameters

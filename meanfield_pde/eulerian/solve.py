@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
 
 from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
@@ -116,8 +115,8 @@ def solve(
     rho = problem.initial.values
     functional, images = energy.smooth.on(grid), None
     if symmetry is not None:
-        functional = symmetrised(functional, symmetry, rho, grid)
-        images = symmetry.cell_images(grid)
+        functional = mean = symmetrised(functional, symmetry, rho, grid)
+        images = mean.images
     smooth = grid, functional, energy.beta
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
@@ -150,9 +149,7 @@ def _march_through(
 def _collect(
     problem: Problem, march: March, times: Array, saved: list[State], reason: str, failure: str
 ) -> Solution:
-    assert isinstance(problem.initial, Density)
-    equation = march.equation
-    densities = tuple(Density(equation.grid, state.rho) for state in saved)
+    densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
     steps = f"{march.steps} steps of {march.stepper.name} ({march.rejected} repeated)"
     stationary = None
     if march.stationary is not None:
@@ -167,8 +164,22 @@ def _collect(
             f"was small enough, the last because {failure}; refine the grid, or check that the "
             "energy is bounded below and its potential smooth on the grid"
         )
-    statistics = Statistics(
-        equation.flux.name,
+    return Solution(
+        problem,
+        times,
+        densities,
+        np.array([state.free_energy for state in saved]),
+        np.array([rho.mass for rho in densities]),
+        np.array([state.dissipation for state in saved]),
+        _statistics(march, reason, stationary),
+        result,
+        not failure,
+    )
+
+
+def _statistics(march: March, reason: str, stationary: float | None) -> Statistics:
+    return Statistics(
+        march.equation.flux.name,
         march.stepper.name,
         reason,
         march.steps,
@@ -180,31 +191,17 @@ def _collect(
         march.symmetry_defect,
         stationary,
     )
-    return Solution(
-        problem,
-        times,
-        densities,
-        np.array([state.free_energy for state in saved]),
-        np.array([rho.mass for rho in densities]),
-        np.array([state.dissipation for state in saved]),
-        statistics,
-        result,
-        not failure,
-    )
 
 
 def _time(problem: Problem, clock: float, times: Array) -> float:
-    """Time at which the flow's own clock shows a value."""
+    """Time at which the flow's own clock shows a value, to a thousandth of a save interval."""
     passed = 0.0
     for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
         piece = problem.flow.clock(float(before), float(t))
-        if passed + piece >= clock:
+        if piece > 0 and passed + piece >= clock:
             break
         passed += piece
-    if not callable(problem.flow.rate):
-        return clock / problem.flow.speed(0.0)
-
-    def excess(t: float) -> float:
-        return passed + problem.flow.clock(float(before), t) - clock
-
-    return float(brentq(excess, before, t, xtol=1e-3 * (t - before)))
+    ends = np.linspace(before, t, 1001)
+    rates = [problem.flow.speed(float(middle)) for middle in 0.5 * (ends[:-1] + ends[1:])]
+    shown = np.concatenate([[0.0], np.cumsum(rates)])
+    return float(np.interp((clock - passed) / piece, shown / shown[-1], ends))
