@@ -11,7 +11,12 @@ from reference import PROPERTY
 import meanfield_pde as mf
 from meanfield_pde.eulerian.fixed_point import anderson, least_squares
 from meanfield_pde.eulerian.stepper import Equation, State
-from meanfield_pde.measures.order_free import order_free_mean, order_free_sum, order_free_sums
+from meanfield_pde.measures.order_free import (
+    folded_sum,
+    order_free_mean,
+    order_free_sum,
+    order_free_sums,
+)
 
 
 def terms(seed):
@@ -51,7 +56,55 @@ def test_ordinary_sums_are_changed():
     assert sum(changed) > 25
 
 
+SHAPES = [
+    (1,),
+    (5,),
+    (8,),
+    (1, 1),
+    (1, 4),
+    (7, 7),
+    (8, 8),
+    (7, 5),
+    (8, 5),
+    (5, 8),
+    (6, 8),
+    (31, 31),
+]
+
+
+def images(values):
+    """All images of a grid function, as views and as copies of them."""
+    found = [values, np.flip(values), values[::-1]]
+    if values.ndim == 2:
+        found.append(values[:, ::-1])
+        if values.shape[0] == values.shape[1]:
+            found += [values.T, np.rot90(values), np.rot90(values, 3), np.flip(values).T]
+    return found + [np.ascontiguousarray(image) for image in found]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_symmetry_changes_a_folded_sum(shape):
+    for seed in range(10):
+        values = np.random.default_rng(seed).standard_normal(shape)
+        assert len({folded_sum(image) for image in images(values)}) == 1
+        assert folded_sum(values) == pytest.approx(math.fsum(values.ravel()), abs=1e-12)
+
+
+def test_folds_in_another_order_are_caught():
+    """Planted: both mirrors one after the other tell the axes apart; the half turn does not."""
+
+    def mirrors(a):
+        a = a + a[::-1]
+        a = a + a[:, ::-1]
+        return float((a + a.T).sum()) / 8
+
+    squares = [np.random.default_rng(seed).standard_normal((8, 8)) for seed in range(20)]
+    assert any(mirrors(a) != mirrors(a.T) for a in squares)
+    assert all(folded_sum(a) == folded_sum(a.T) for a in squares)
+
+
 def test_what_is_no_number_stays():
+    assert np.isnan(folded_sum(np.array([1.0, np.nan, 2.0])))
     assert np.isnan(order_free_sum(np.array([1.0, np.nan, 2.0])))
     assert order_free_sum(np.array([1.0, np.inf])) == np.inf
 

@@ -23,7 +23,7 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
-from meanfield_pde.measures.order_free import order_free_sum
+from meanfield_pde.measures.order_free import folded_sum, order_free_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +245,7 @@ class SumFunctional(Functional):
 
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both at once."""
-        value = order_free_sum(self._fixed * rho) * self.grid.volume
+        value = folded_sum(self._fixed * rho) * self.grid.volume
         potential = self._fixed
         for factor, part in self._moving:
             its_value, its_potential = part.value_and_potential(rho)
@@ -276,7 +276,7 @@ class FixedFunctional(Functional):
 
     def value(self, rho: Array) -> float:
         """Energy."""
-        return order_free_sum(self.field * rho) * self.grid.volume
+        return folded_sum(self.field * rho) * self.grid.volume
 
     def potential(self, rho: Array) -> Array:
         """Return the field itself."""

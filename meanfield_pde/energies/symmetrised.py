@@ -19,8 +19,8 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
-from meanfield_pde.measures.order_free import order_free_mean, order_free_sum
-from meanfield_pde.measures.symmetry import Images, is_invariant, orbit_average
+from meanfield_pde.measures.order_free import folded_sum, order_free_mean
+from meanfield_pde.measures.symmetry import Images, is_invariant, orbit_average, orbits
 
 TOLERANCE = 1e-10
 """Difference of the potential from its mean over the group, relative to it, that is rounding."""
@@ -44,12 +44,14 @@ class SymmetrisedFunctional(Functional):
     grid: Grid
     functional: Functional
     images: Images
+    orbits: Images = field(init=False, repr=False)
     _fixed: Array | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "orbits", orbits(self.images))
         if self.functional.constant:
             potential = self.functional.potential(np.zeros(self.grid.shape))
-            object.__setattr__(self, "_fixed", orbit_average(potential, self.images))
+            object.__setattr__(self, "_fixed", orbit_average(potential, self.orbits))
 
     @property
     def constant(self) -> bool:
@@ -69,17 +71,17 @@ class SymmetrisedFunctional(Functional):
         """Mean of the potentials of the images, each moved back."""
         if self._fixed is not None:
             return self._fixed
-        if is_invariant(rho, self.images):
-            return orbit_average(self.functional.potential(rho), self.images)
+        if is_invariant(rho, self.orbits):
+            return orbit_average(self.functional.potential(rho), self.orbits)
         return self._mean([self.functional.potential(image) for image in self._orbit(rho)])
 
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both from one evaluation of each image."""
         if self._fixed is not None:
-            return order_free_sum(self._fixed * rho) * self.grid.volume, self._fixed
-        if is_invariant(rho, self.images):
+            return folded_sum(self._fixed * rho) * self.grid.volume, self._fixed
+        if is_invariant(rho, self.orbits):
             value, potential = self.functional.value_and_potential(rho)
-            return value, orbit_average(potential, self.images)
+            return value, orbit_average(potential, self.orbits)
         pairs = [self.functional.value_and_potential(image) for image in self._orbit(rho)]
         mean = float(order_free_mean(np.array([value for value, _ in pairs])))
         return mean, self._mean([potential for _, potential in pairs])
@@ -88,8 +90,8 @@ class SymmetrisedFunctional(Functional):
         """Mean of the secants of the images: what each lacks in energy the mean lacks too."""
         if self._fixed is not None:
             return self._fixed
-        if is_invariant(start, self.images) and is_invariant(end, self.images):
-            return orbit_average(self.functional.secant(start, end, sign), self.images)
+        if is_invariant(start, self.orbits) and is_invariant(end, self.orbits):
+            return orbit_average(self.functional.secant(start, end, sign), self.orbits)
         ends = zip(self._orbit(start), self._orbit(end), strict=True)
         return self._mean([self.functional.secant(a, b, sign) for a, b in ends])
 

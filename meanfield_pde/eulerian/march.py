@@ -10,7 +10,7 @@ import numpy as np
 from meanfield_pde.eulerian.stepper import Equation, State, StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.check import Array
-from meanfield_pde.measures.order_free import order_free_sum
+from meanfield_pde.measures.order_free import folded_sum
 from meanfield_pde.measures.symmetry import Images, is_invariant, orbit_average
 
 ENERGY_RISE = 1e-12
@@ -68,8 +68,8 @@ class March:
         L1 error allowed a step.
     fixed : float, optional
         Step without error control.
-    images : array (order, cells), optional
-        A group's images of the cells. From a density that is invariant to the last bit steps lead
+    orbits : array (order, orbits), optional
+        A group's orbits of cells. From a density that is invariant to the last bit steps lead
         to one that is: linear solvers round differently on each side, and the mean over the orbits
         takes that away, no more.
     """
@@ -80,7 +80,7 @@ class March:
     span: float
     tolerance: float
     fixed: float | None = None
-    images: Images | None = None
+    orbits: Images | None = None
     clock: float = 0.0
     steps: int = 0
     rejected: int = 0
@@ -95,9 +95,9 @@ class March:
 
     def __post_init__(self) -> None:
         self.state = State(self.equation, self.rho)
-        self._mass = order_free_sum(self.rho)
+        self._mass = folded_sum(self.rho)
         self.smallest = float(self.rho.min())
-        self._invariant = self.images is not None and is_invariant(self.rho, self.images)
+        self._invariant = self.orbits is not None and is_invariant(self.rho, self.orbits)
         self._window = self.rho, self.clock
         # Estimates are errors of a first-order step. Heun's own error is far smaller, as the bound
         # on its dt keeps it accurate; implicit steps are long, and held to a tenth.
@@ -174,10 +174,10 @@ class March:
 
     def _evened(self, rho: Array) -> Array:
         """Take the rounding of a step away that broke the symmetry, or refuse the step."""
-        if not self._invariant or self.images is None:
+        if not self._invariant or self.orbits is None or is_invariant(rho, self.orbits):
             return rho
-        mean = orbit_average(rho, self.images)
-        defect = order_free_sum(np.abs(rho - mean)) / self._mass
+        mean = orbit_average(rho, self.orbits)
+        defect = folded_sum(np.abs(rho - mean)) / self._mass
         if not defect <= SKEW:
             problem = f"it moved {defect:.1e} of the mass off its mean over the group"
             if defect > BROKEN:
@@ -206,7 +206,7 @@ class March:
         self.steps += 1
         self.shortest, self.longest = min(self.shortest, dt), max(self.longest, dt)
         self.smallest = min(self.smallest, float(self.rho.min()))
-        drift = abs(order_free_sum(self.rho) - self._mass) / self._mass
+        drift = abs(folded_sum(self.rho) - self._mass) / self._mass
         self.mass_drift = max(self.mass_drift, drift)
         if self.fixed is None:
             self._controller, factor = self._controller.accept(taken.ratio)
@@ -219,7 +219,7 @@ class March:
         if self.steps % LOOK:
             return
         rho, since = self._window
-        net = order_free_sum(np.abs(self.rho - rho)) / self._mass
+        net = folded_sum(np.abs(self.rho - rho)) / self._mass
         left, passed = self.span - self.clock, self.clock - since
         if net > STILL:
             self._window = self.rho, self.clock

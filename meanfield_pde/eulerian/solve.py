@@ -113,14 +113,14 @@ def solve(
     grid, energy = problem.initial.grid, problem.flow.energy
     span = problem.flow.clock(0.0, problem.t1)
     rho = problem.initial.values
-    functional, images = energy.smooth.on(grid), None
+    functional, orbits = energy.smooth.on(grid), None
     if symmetry is not None:
         functional = mean = symmetrised(functional, symmetry, rho, grid)
-        images = mean.images
+        orbits = mean.orbits
     smooth = grid, functional, energy.beta
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
-    march = March(equation, chosen, rho, span, tolerance, dt, images)
+    march = March(equation, chosen, rho, span, tolerance, dt, orbits)
     saved, failure = _march_through(problem, march, times, progress)
     if symmetry is not None:
         reason += f"; symmetry {symmetry.name} {march.symmetric}"

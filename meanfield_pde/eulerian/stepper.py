@@ -34,7 +34,7 @@ from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.eulerian.flux import Flux, Generator, ScharfetterGummel, Transport
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
-from meanfield_pde.measures.order_free import order_free_sum
+from meanfield_pde.measures.order_free import folded_sum
 
 
 class StepFailedError(Exception):
@@ -92,7 +92,7 @@ class State:
         """Energy with its entropy."""
         entropy = 0.0
         if self.equation.beta:
-            entropy = order_free_sum(xlogy(self.rho, self.rho)) * self.equation.grid.volume
+            entropy = folded_sum(xlogy(self.rho, self.rho)) * self.equation.grid.volume
         return self._evaluated[0] + self.equation.beta * entropy
 
     @property
@@ -308,4 +308,4 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
 
 
 def _apart(state: State, first: Array, second: Array) -> float:
-    return order_free_sum(np.abs(first - second)) * state.equation.grid.volume
+    return folded_sum(np.abs(first - second)) * state.equation.grid.volume

@@ -73,13 +73,21 @@ def orbit_average(values: Array, images: Images) -> Array:
     The sum does not depend on where on the orbit one stands. A function that is invariant comes
     back unchanged.
     """
-    return order_free_mean(values.ravel()[images]).reshape(values.shape)
+    flat = values.ravel()
+    result = np.empty_like(flat)
+    result[images] = order_free_mean(flat[images])
+    return result.reshape(values.shape)
 
 
 def is_invariant(values: Array, images: Images) -> bool:
     """Whether a grid function is the same, to the last bit, on each orbit of cells."""
-    flat = values.ravel()
-    return bool((flat[images] == flat).all())
+    orbit = values.ravel()[images]
+    return bool((orbit == orbit[0]).all())
+
+
+def orbits(images: Images) -> Images:
+    """Images of one cell of each orbit, all that averages over orbits need."""
+    return images[:, np.unique(images.min(axis=0))]
 
 
 def asymmetry(mu: Measure, group: Group) -> float:
