@@ -92,7 +92,7 @@ def test_an_unstable_state_is_left(monkeypatch, seed, stepper):
 
 def test_a_slow_exit_is_waited_for(monkeypatch):
     """Rates of 1e-4 on a state that looks at rest, for a time in which they add up."""
-    kept, stepped = both(monkeypatch, tunnelling(300.0))
+    kept, stepped = both(monkeypatch, tunnelling(120.0))
     assert kept.statistics.steps == stepped.statistics.steps
     assert apart(kept, stepped) == 0.0
     right = [float(rho.masses[12:].sum()) for rho in kept.densities]
@@ -116,6 +116,15 @@ def test_a_fixed_step_is_taken_to_the_end():
     solution = mf.solve(problem, stepper="b1", dt=0.5)
     assert solution.statistics.steps == 120
     assert solution.statistics.stationary is None
+
+
+def test_the_record_is_stored(tmp_path):
+    problem = ornstein_uhlenbeck()
+    symmetric = mf.symmetrise(problem.initial, mf.Group.reflection())
+    kept = mf.solve(mf.Problem(problem.flow, symmetric, 60.0), symmetry=mf.Group.reflection())
+    assert kept.statistics.stationary is not None
+    mf.save_solution(kept, tmp_path / "kept.nc")
+    assert mf.load_solution(tmp_path / "kept.nc").statistics == kept.statistics
 
 
 def test_progress_goes_on_to_the_end():
