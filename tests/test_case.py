@@ -293,3 +293,23 @@ def test_cosine_law_by_exact_cell_averages(order):
     np.testing.assert_allclose(rho.values, np.diff(primitive) / rho.grid.spacing[0], rtol=1e-13)
     assert (rho.values == rho.values[::-1]).all()
     assert rho.mass == pytest.approx(1.0, abs=1e-14)
+
+
+def test_symmetric_solves_take_the_group():
+    case = mf.load_case("reflection-invariant").with_settings(["solve.symmetric=true"])
+    assert case.solve_options()["symmetry"] is case.group
+    assert mf.load_case("reflection-invariant").solve_options()["symmetry"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "got", "remedy"),
+    [
+        ("ornstein-uhlenbeck-1d", "got true", "[group]"),
+        ("reflection-arbitrary", "solve.symmetric", "data_augmented"),
+    ],
+)
+def test_symmetric_solves_need_a_group_and_an_invariant_energy(name, got, remedy):
+    with pytest.raises(mf.CaseError) as caught:
+        mf.load_case(name).with_settings(["solve.symmetric=true"])
+    assert got in str(caught.value)
+    assert remedy in str(caught.value)

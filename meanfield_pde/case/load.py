@@ -41,7 +41,8 @@ class Case:
     Raises
     ------
     CaseError
-        From `problem` and `group`, where tables do not fit each other. `load_case` asks for both.
+        From `problem`, `group` and `symmetry`, where tables do not fit each other. `load_case` asks
+        for all.
     """
 
     name: str
@@ -76,6 +77,26 @@ class Case:
         return group
 
     @cached_property
+    def symmetry(self) -> Group | None:
+        """Group that the density solver keeps to the last bit, None unless ``solve.symmetric``."""
+        from meanfield_pde.energies.symmetrised import symmetrised
+        from meanfield_pde.measures.density import Density
+
+        if not self.schema.solve.symmetric:
+            return None
+        group, problem, grid = self.group, self.problem, self._grid
+        if group is None:
+            raise CaseError(
+                f"{self.origin}: solve.symmetric must be false without a group, got true; "
+                "add a table [group]"
+            )
+        rho = problem.initial
+        assert isinstance(rho, Density)
+        functional = problem.flow.energy.smooth.on(grid)
+        self._made("solve.symmetric", lambda: symmetrised(functional, group, rho.values, grid))
+        return group
+
+    @cached_property
     def problem(self) -> Problem:
         """Flow, initial density and end time."""
         from meanfield_pde.flows.gradient_flow import GradientFlow
@@ -100,7 +121,8 @@ class Case:
 
     def solve_options(self) -> dict[str, Any]:
         """Arguments of `meanfield_pde.solve` besides the problem."""
-        return {"save": self.schema.save, **self.schema.solve.model_dump()}
+        chosen = self.schema.solve.model_dump(exclude={"symmetric"})
+        return {"save": self.schema.save, "symmetry": self.symmetry, **chosen}
 
     def simulate_options(self) -> dict[str, Any]:
         """Arguments of `meanfield_pde.simulate` besides the problem."""
@@ -223,7 +245,7 @@ def load_case(name_or_path: str | Path) -> Case:
 
 def _case(name: str, origin: str, text: str, tables: dict[str, Any]) -> Case:
     case = Case(name, origin, text, check_tables(origin, tables), tables)
-    _ = case.problem, case.group
+    _ = case.problem, case.group, case.symmetry
     return case
 
 

@@ -162,12 +162,13 @@ class InverseRate(Table):
 
 
 class SolveTable(Table):
-    """``[solve]``: arguments of `meanfield_pde.solve`."""
+    """``[solve]``: arguments of `meanfield_pde.solve`; ``symmetric`` hands it the case's group."""
 
     flux: str = "auto"
     stepper: str = "auto"
     tolerance: Positive = 1e-3
     dt: Positive | None = None
+    symmetric: bool = False
 
     @field_validator("flux", "stepper")
     @classmethod

@@ -23,6 +23,7 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.order_free import folded_sum, order_free_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +245,7 @@ class SumFunctional(Functional):
 
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both at once."""
-        value = float((self._fixed * rho).sum()) * self.grid.volume
+        value = folded_sum(self._fixed * rho) * self.grid.volume
         potential = self._fixed
         for factor, part in self._moving:
             its_value, its_potential = part.value_and_potential(rho)
@@ -275,7 +276,7 @@ class FixedFunctional(Functional):
 
     def value(self, rho: Array) -> float:
         """Energy."""
-        return float((self.field * rho).sum() * self.grid.volume)
+        return folded_sum(self.field * rho) * self.grid.volume
 
     def potential(self, rho: Array) -> Array:
         """Return the field itself."""
@@ -319,7 +320,7 @@ class EntropyFunctional(Functional):
     def value(self, rho: Array) -> float:
         """Energy."""
         positive = rho[rho > 0]
-        return float((positive * np.log(positive)).sum() * self.grid.volume)
+        return order_free_sum(positive * np.log(positive)) * self.grid.volume
 
     def potential(self, rho: Array) -> Array:
         """``log rho + 1``, minus infinity where rho = 0."""

@@ -10,6 +10,8 @@ import numpy as np
 from meanfield_pde.eulerian.stepper import Equation, State, StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.order_free import folded_sum
+from meanfield_pde.measures.symmetry import Images, is_invariant, orbit_average
 
 ENERGY_RISE = 1e-12
 """Rise of the free energy, relative to max(1, |F|), that counts as rounding."""
@@ -21,6 +23,18 @@ PATIENCE = 200
 """Crawling steps in a row before the march gives up."""
 SMALLEST = 1e-13
 """Smallest step, relative to the whole time, before the march gives up."""
+SKEW = 1e-10
+"""Part of the mass that rounding may move off the mean over the group; with more, dt is halved."""
+BROKEN = 1e-7
+"""Part of the mass that no rounding moves: the method itself breaks the symmetry."""
+STILL = 1e-13
+"""Net change of the density (L1, relative to its mass) that may be jitter of its last bits."""
+CHANGE = 5e-13
+"""Change that the rest of the time may still bring to a density that counts as stationary."""
+WINDOW = 1e-3
+"""Shortest time, relative to what is left, over which a net change is trusted."""
+LOOK = 8
+"""Steps from one look at the net change to the next."""
 
 
 class StuckError(Exception):
@@ -34,6 +48,14 @@ class March:
     A step is rejected, and repeated with a smaller dt, when its error is too large, the stepper
     refuses it, a cell turns negative, or the free energy rises beyond rounding.
 
+    A density that has come to rest is kept instead of stepped. In a gradient flow each mode of a
+    perturbation decays (or grows) without oscillating, so that what a decaying one still does in
+    the time that is left is at most what it did over a window before, times the ratio of the two
+    times. Where that is below `CHANGE` there is nothing left to compute: the last bits jitter
+    without end, but the net change over a window tells a drift from it, however slow. A growing
+    mode is let go on by the same rule unless it is itself below `CHANGE`, which no step of double
+    precision carries along faithfully. Runs with a fixed step take every step: they are asked for.
+
     Parameters
     ----------
     equation, stepper
@@ -46,6 +68,10 @@ class March:
         L1 error allowed a step.
     fixed : float, optional
         Step without error control.
+    orbits : array (order, orbits), optional
+        A group's orbits of cells. From a density that is invariant to the last bit steps lead
+        to one that is: linear solvers round differently on each side, and the mean over the orbits
+        takes that away, no more.
     """
 
     equation: Equation
@@ -54,6 +80,7 @@ class March:
     span: float
     tolerance: float
     fixed: float | None = None
+    orbits: Images | None = None
     clock: float = 0.0
     steps: int = 0
     rejected: int = 0
@@ -62,12 +89,16 @@ class March:
     crawled: int = 0
     mass_drift: float = 0.0
     energy_rise: float = 0.0
+    symmetry_defect: float = 0.0
+    stationary: float | None = None
     smallest: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = State(self.equation, self.rho)
-        self._mass = float(self.rho.sum())
+        self._mass = folded_sum(self.rho)
         self.smallest = float(self.rho.min())
+        self._invariant = self.orbits is not None and is_invariant(self.rho, self.orbits)
+        self._window = self.rho, self.clock
         # Estimates are errors of a first-order step, far above those of the steppers of order 2.
         self._controller = Controller(order=1)
         self._dt = self.fixed if self.fixed is not None else START * self.span
@@ -85,11 +116,24 @@ class March:
             If steps become too small.
         """
         while target - self.clock > 1e-14 * self.span:
+            if self.stationary is not None:
+                report(target - self.clock)
+                self.clock = target
+                return
             dt, last = self._next(target - self.clock)
             taken = self._attempt(dt)
             self.clock = target if last and taken.dt == dt else self.clock + taken.dt
             self._accept(taken)
             report(taken.dt)
+
+    @property
+    def symmetric(self) -> str:
+        """What became of the symmetry, in words."""
+        if not self._invariant:
+            return "of the flow (the start is not invariant)"
+        if self.symmetry_defect == 0.0:
+            return "kept to the last bit"
+        return f"kept ({self.symmetry_defect:.0e} of the mass was put back after steps)"
 
     def _next(self, remaining: float) -> tuple[float, bool]:
         """Size of the next step, and whether it ends at the target."""
@@ -112,7 +156,7 @@ class March:
         while dt > SMALLEST * self.span:
             try:
                 step = self.stepper.step(self.state, dt, self.fixed is None)
-                state = self._check(step.rho)
+                state = self._check(self._evened(step.rho))
             except StepFailedError as refusal:
                 self.rejected += 1
                 reason, dt = str(refusal), 0.5 * dt
@@ -127,6 +171,20 @@ class March:
             reason = f"the error of a step stayed at {ratio:.1e} times its tolerance"
             dt *= self._controller.reject(ratio)
         raise StuckError(reason)
+
+    def _evened(self, rho: Array) -> Array:
+        """Take the rounding of a step away that broke the symmetry, or refuse the step."""
+        if not self._invariant or self.orbits is None or is_invariant(rho, self.orbits):
+            return rho
+        mean = orbit_average(rho, self.orbits)
+        defect = folded_sum(np.abs(rho - mean)) / self._mass
+        if not defect <= SKEW:
+            problem = f"it moved {defect:.1e} of the mass off its mean over the group"
+            if defect > BROKEN:
+                raise StuckError(f"{problem}: {self.stepper.name} breaks the symmetry")
+            raise StepFailedError(f"{problem}, more than rounding")
+        self.symmetry_defect = max(self.symmetry_defect, defect)
+        return mean
 
     def _check(self, rho: Array) -> State:
         """Return the new state, or refuse the step."""
@@ -148,12 +206,25 @@ class March:
         self.steps += 1
         self.shortest, self.longest = min(self.shortest, dt), max(self.longest, dt)
         self.smallest = min(self.smallest, float(self.rho.min()))
-        drift = abs(float(self.rho.sum()) - self._mass) / self._mass
+        drift = abs(folded_sum(self.rho) - self._mass) / self._mass
         self.mass_drift = max(self.mass_drift, drift)
         if self.fixed is None:
             self._controller, factor = self._controller.accept(taken.ratio)
             proposed = dt * factor
             self._dt = proposed if dt >= self._dt or factor < 1.0 else max(self._dt, proposed)
+            self._look()
+
+    def _look(self) -> None:
+        """Notice that the density has come to rest: a pure function of its history."""
+        if self.steps % LOOK:
+            return
+        rho, since = self._window
+        net = folded_sum(np.abs(self.rho - rho)) / self._mass
+        left, passed = self.span - self.clock, self.clock - since
+        if net > STILL:
+            self._window = self.rho, self.clock
+        elif passed >= WINDOW * left and net * left <= CHANGE * passed:
+            self.stationary = since
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,9 @@ class Statistics:
     ``mass_drift`` (largest relative change of the mass since the start), ``energy_rise``
     (largest rise of the free energy in a step, relative to max(1, |F|), 0 if it never rose) and
     ``smallest`` (smallest density) are over all accepted steps, not only over the saved times;
-    ``dt`` holds the smallest and largest step in the flow's own clock.
+    ``dt`` holds the smallest and largest step in the flow's own clock. ``symmetry_defect`` is the
+    largest part of the mass that a step moved off its mean over the group and that was put back (0
+    without ``symmetry``), ``stationary`` the time from which on the density was kept as it was.
     """
 
     flux: str
@@ -34,6 +36,8 @@ class Statistics:
     mass_drift: float
     energy_rise: float
     smallest: float
+    symmetry_defect: float = 0.0
+    stationary: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +125,7 @@ class Solution:
             "mass_drift": statistics.mass_drift,
             "energy_rise": statistics.energy_rise,
             "smallest_density": statistics.smallest,
+            "symmetry_defect": statistics.symmetry_defect,
             **self.attributes,
         }
         return Dataset(data, coords=coordinates, attrs=attributes)

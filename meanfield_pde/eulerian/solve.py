@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
@@ -17,6 +18,7 @@ from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.group import Group
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def solve(
     dt: float | None = None,
     progress: bool = False,
     throw: bool = True,
+    symmetry: Group | None = None,
 ) -> Solution:
     """Move a density along a gradient flow.
 
@@ -66,15 +69,22 @@ def solve(
         Whether to show a progress bar.
     throw : bool
         Whether to raise when the end time is not reached; otherwise see `Solution.result`.
+    symmetry : Group, optional
+        A group that permutes the cells and leaves the energy invariant. Then an invariant density
+        stays so to the last bit (`symmetrise` makes one), and with explicit steppers the flow of
+        the image of any density is the image of its flow, to the last bit (on a torus, where its
+        middle or its corner is 0); without, both hold to rounding. Densities that are not invariant
+        cost an evaluation of the energy for each element.
 
     Returns
     -------
     Solution
+        A density that has come to rest is kept for the times that are left, unless dt is given.
 
     Raises
     ------
     ValueError
-        If an argument is wrong.
+        If an argument is wrong; for ``symmetry`` also if the energy is not invariant under it.
     SolveError
         If the end time was not reached and ``throw``.
 
@@ -105,11 +115,17 @@ def solve(
     grid, energy = problem.initial.grid, problem.flow.energy
     span = problem.flow.clock(0.0, problem.t1)
     rho = problem.initial.values
-    smooth = grid, energy.smooth.on(grid), energy.beta
+    functional, orbits = energy.smooth.on(grid), None
+    if symmetry is not None:
+        functional = mean = symmetrised(functional, symmetry, rho, grid)
+        orbits = mean.orbits
+    smooth = grid, functional, energy.beta
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
-    march = March(equation, chosen, rho, span, tolerance, dt)
+    march = March(equation, chosen, rho, span, tolerance, dt, orbits)
     saved, failure = _march_through(problem, march, times, progress)
+    if symmetry is not None:
+        reason += f"; symmetry {symmetry.name} {march.symmetric}"
     solution = _collect(problem, march, times[: len(saved)], saved, reason, failure)
     if failure and throw:
         raise SolveError(solution)
@@ -135,10 +151,12 @@ def _march_through(
 def _collect(
     problem: Problem, march: March, times: Array, saved: list[State], reason: str, failure: str
 ) -> Solution:
-    assert isinstance(problem.initial, Density)
-    equation = march.equation
-    densities = tuple(Density(equation.grid, state.rho) for state in saved)
+    densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
     steps = f"{march.steps} steps of {march.stepper.name} ({march.rejected} repeated)"
+    stationary = None
+    if march.stationary is not None:
+        stationary = _time(problem, march.stationary, times)
+        steps += f", stationary since t = {stationary:.4g}"
     result = f"reached t = {problem.t1:g} in {steps}; {reason}"
     if not failure and times[-1] < problem.t1:
         result = f"reached the last time to save, t = {times[-1]:g}, in {steps}; {reason}"
@@ -148,8 +166,22 @@ def _collect(
             f"was small enough, the last because {failure}; refine the grid, or check that the "
             "energy is bounded below and its potential smooth on the grid"
         )
-    statistics = Statistics(
-        equation.flux.name,
+    return Solution(
+        problem,
+        times,
+        densities,
+        np.array([state.free_energy for state in saved]),
+        np.array([rho.mass for rho in densities]),
+        np.array([state.dissipation for state in saved]),
+        _statistics(march, reason, stationary),
+        result,
+        not failure,
+    )
+
+
+def _statistics(march: March, reason: str, stationary: float | None) -> Statistics:
+    return Statistics(
+        march.equation.flux.name,
         march.stepper.name,
         reason,
         march.steps,
@@ -158,15 +190,20 @@ def _collect(
         march.mass_drift,
         march.energy_rise,
         march.smallest,
+        march.symmetry_defect,
+        stationary,
     )
-    return Solution(
-        problem,
-        times,
-        densities,
-        np.array([state.free_energy for state in saved]),
-        np.array([rho.mass for rho in densities]),
-        np.array([state.dissipation for state in saved]),
-        statistics,
-        result,
-        not failure,
-    )
+
+
+def _time(problem: Problem, clock: float, times: Array) -> float:
+    """Time at which the flow's own clock shows a value, to a thousandth of a save interval."""
+    passed = 0.0
+    for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
+        piece = problem.flow.clock(float(before), float(t))
+        if piece > 0 and passed + piece >= clock:
+            break
+        passed += piece
+    ends = np.linspace(before, t, 1001)
+    rates = [problem.flow.speed(float(middle)) for middle in 0.5 * (ends[:-1] + ends[1:])]
+    shown = np.concatenate([[0.0], np.cumsum(rates)])
+    return float(np.interp((clock - passed) / piece, shown / shown[-1], ends))

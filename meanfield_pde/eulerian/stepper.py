@@ -43,6 +43,7 @@ from meanfield_pde.eulerian.flux import Flux, Generator, Transport
 from meanfield_pde.eulerian.lines import Lines
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.order_free import folded_sum
 
 MOST_SECONDS = 10.0
 """Estimated seconds of an exponential beyond which a shorter step is asked for."""
@@ -111,7 +112,7 @@ class State:
         """Energy with its entropy."""
         entropy = 0.0
         if self.equation.beta:
-            entropy = float(xlogy(self.rho, self.rho).sum()) * self.equation.grid.volume
+            entropy = folded_sum(xlogy(self.rho, self.rho)) * self.equation.grid.volume
         return self._evaluated[0] + self.equation.beta * entropy
 
     @property
@@ -372,4 +373,4 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
 
 
 def _apart(state: State, first: Array, second: Array) -> float:
-    return float(np.abs(first - second).sum() * state.equation.grid.volume)
+    return folded_sum(np.abs(first - second)) * state.equation.grid.volume

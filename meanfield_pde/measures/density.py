@@ -18,6 +18,7 @@ from scipy.special import ndtr
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.order_free import order_free_sum
 
 LOST = 1e-6
 """Mass of an initial law that may lie outside its grid before it is refused."""
@@ -170,7 +171,7 @@ class Density:
     @property
     def mass(self) -> float:
         """Total mass."""
-        return float(self.values.sum() * self.grid.volume)
+        return order_free_sum(self.values) * self.grid.volume
 
     @property
     def masses(self) -> Array:

@@ -16,6 +16,7 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.order_free import order_free_mean
 from meanfield_pde.measures.remap import remap
 
 Images = npt.NDArray[np.int64]
@@ -69,13 +70,24 @@ def symmetrise(mu: Measure, group: Group) -> Measure:
 def orbit_average(values: Array, images: Images) -> Array:
     """Average of a grid function over the orbits of cells, equal to the last bit on each orbit.
 
-    The values of an orbit are added in rising order, so that the sum does not depend on where on
-    the orbit one stands. A function that is invariant comes back unchanged.
+    The sum does not depend on where on the orbit one stands. A function that is invariant comes
+    back unchanged.
     """
-    orbit = np.sort(values.ravel()[images], axis=0)
-    same = orbit[0] == orbit[-1]  # then the mean, with its rounding, is not needed
-    mean = np.where(same, orbit[0], orbit.sum(axis=0) / len(images))
-    return np.asarray(mean.reshape(values.shape))
+    flat = values.ravel()
+    result = np.empty_like(flat)
+    result[images] = order_free_mean(flat[images])
+    return result.reshape(values.shape)
+
+
+def is_invariant(values: Array, images: Images) -> bool:
+    """Whether a grid function is the same, to the last bit, on each orbit of cells."""
+    orbit = values.ravel()[images]
+    return bool((orbit == orbit[0]).all())
+
+
+def orbits(images: Images) -> Images:
+    """Images of one cell of each orbit, all that averages over orbits need."""
+    return images[:, np.unique(images.min(axis=0))]
 
 
 def asymmetry(mu: Measure, group: Group) -> float:
