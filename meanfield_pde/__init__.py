@@ -56,8 +56,10 @@ if TYPE_CHECKING:
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
     from meanfield_pde.studies.compare import compare as compare
+    from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.report import Report as Report
+    from meanfield_pde.studies.residual import residual as residual
     from meanfield_pde.studies.validate import validate as validate
 
     __version__: str
@@ -69,6 +71,7 @@ _HOMES = {
     "CaseError": "case",
     "Cloud": "measures.cloud",
     "compare": "studies.compare",
+    "convergence": "studies.convergence",
     "CustomLoss": "energies.loss",
     "Data": "energies.data",
     "data_augmented": "energies.variants",
@@ -97,6 +100,7 @@ _HOMES = {
     "Problem": "flows.problem",
     "project": "measures.symmetry",
     "Report": "studies.report",
+    "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",
     "save_run": "storage",

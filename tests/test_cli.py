@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+from numpy.linalg import LinAlgError
 from test_case import BAD, write
 from typer.testing import CliRunner
 
@@ -61,7 +63,17 @@ print("IMPORTED", [name for name in {heavy!r} if name in sys.modules])
 def test_help_names_the_commands_and_the_codes():
     result = call("--help")
     assert result.exit_code == 0
-    for word in ("solve", "simulate", "compare", "validate", "list", "show", "Exit codes", "130"):
+    for word in (
+        "solve",
+        "simulate",
+        "compare",
+        "validate",
+        "convergence",
+        "list",
+        "show",
+        "Exit codes",
+        "130",
+    ):
         assert word in result.stdout
 
 
@@ -153,6 +165,43 @@ def test_a_check_that_fails_is_code_1(tmp_path):
     assert not mf.compare(mf.solve(case.problem, **case.solve_options()), run).passed
 
 
+def test_convergence(tmp_path):
+    words = ["--set", "grid.cells=64", "--set", "t1=0.2", "--set", "save=[0, 0.1, 0.2]"]
+    result = call("convergence", "kuramoto", "-o", tmp_path, *words, "--levels", 3)
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path) == ["convergence.json", "convergence.png", "convergence.txt"]
+    assert (tmp_path / "convergence.txt").read_text() in result.stdout
+    told = json.loads((tmp_path / "convergence.json").read_text())
+    assert told["details"]["space"]["order"] == pytest.approx(2.0, abs=0.2)
+    assert [row["cells"] for row in told["rows"][:3]] == ["16", "32", "fit"]
+    assert told["title"].endswith("16 to 64 cells")
+    as_json = call("convergence", "kuramoto", "-o", tmp_path, *words, "--levels", 3, "--json")
+    assert json.loads(as_json.stdout) == {"case": "kuramoto", **told, "files": [*files(tmp_path)]}
+    assert call("convergence", "kuramoto", "-o", tmp_path, *words, "-q").stdout == ""
+
+
+def files(folder):
+    return (str(folder / f"convergence.{ending}") for ending in ("json", "txt", "png"))
+
+
+def test_errors_that_do_not_fall_are_code_1(tmp_path, monkeypatch):
+    case = mf.load_case("kuramoto").with_settings([*QUICK["kuramoto"], "save=[0.1, 0.2]"])
+    report = mf.convergence(case, levels=3)
+    failing = replace(report, verdicts=(None, False, *report.verdicts[2:]))
+    monkeypatch.setattr(mf, "convergence", lambda *args, **kwargs: failing)
+    result = quick("convergence", "kuramoto", tmp_path)
+    assert result.exit_code == 1
+    assert "FAILS" in result.stdout
+    assert "convergence.txt" in names(tmp_path)
+
+
+@pytest.mark.parametrize("module", ["meanfield_pde", "meanfield_pde.cli"])
+def test_as_a_module(module):
+    words = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"meanfield-pde {mf.__version__}\n"
+
+
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_bad_case_is_code_2(tmp_path, bad):
     path = write(tmp_path, bad.text)
@@ -175,6 +224,8 @@ def test_bad_case_is_code_2(tmp_path, bad):
         (["solve", "kuramoto", "--set", "t1=soon"], "t1 must be a valid number, got 'soon'"),
         (["solve", "kuramoto", "--set", "grid.cells=0"], "greater than or equal to 1, got 0"),
         (["solve", "kuramoto", "--set", "solve.dt=0"], "solve.dt must be greater than 0, got 0"),
+        (["convergence", "kuramoto", "--levels", "2"], "levels must be a whole number >= 3, got 2"),
+        (["convergence", "kuramoto", "--levels", "many"], "Invalid value for '--levels'"),
         (["simulate", "kuramoto", "--set", "simulate.dynamics=sgd"], "SGD needs an energy with"),
         (
             ["compare", "kuramoto", "--set", 'compare.distances=["model"]'],
@@ -202,6 +253,7 @@ def test_a_case_without_claims_has_nothing_to_validate(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "name", "error"),
     [
+        ("convergence", "convergence", lambda: LinAlgError("singular matrix")),
         ("simulate", "simulate", lambda: mf.SimulationError("make dt smaller")),
         ("validate", "validate", lambda: mf.GibbsError("give a start=")),
     ],

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import problems
 import pytest
+from manufactured import MANUFACTURED, RESTING
 from problems import FLOWS, STATIONARY, STEEP, TRANSITIONS, Upwind
 from reference import order
 from scipy.special import gamma
@@ -115,6 +116,82 @@ def test_a_wrong_equation_is_caught(name, plant):
         rho = mf.solve(problem).densities[-1]
         errors.append(float(mf.distance.l1(rho, flow.end(rho.grid))))
     assert order(flow.cells, errors) < 1.0
+
+
+# -- to manufactured laws, not Gaussian, in potentials that are not quadratic
+
+
+def manufactured_errors(made, flux, stepper, energy=None, **options):
+    flow, errors = mf.GradientFlow(energy or made.energy, made.rate), []
+    for level, n in enumerate(made.cells):
+        start = made.at(made.grid(n), 0.0)
+        if stepper == "b1":  # of order 1 in time: steps as h^2
+            options = {"dt": flow.clock(0.0, made.t1) / (40 * 4**level)}
+        problem = mf.Problem(flow, start, made.t1)
+        rho = mf.solve(problem, flux=flux, stepper=stepper, **options).densities[-1]
+        errors.append(float(mf.distance.l1(rho, made.at(rho.grid, made.t1))))
+    return errors
+
+
+@pytest.mark.parametrize("name", list(MANUFACTURED))
+@pytest.mark.parametrize(("stepper", "tolerance"), [("heun", 1e-4), ("mprk22", 1e-5)])
+def test_second_order_to_manufactured_laws(name, stepper, tolerance):
+    made = MANUFACTURED[name]
+    errors = manufactured_errors(made, "sg", stepper, tolerance=tolerance)
+    assert order(made.cells, errors) == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("name", [n for n, made in MANUFACTURED.items() if len(made.lines) == 1])
+def test_first_order_steps_to_manufactured_laws(name):
+    made = MANUFACTURED[name]
+    assert order(made.cells, manufactured_errors(made, "sg", "b1")) == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("name", list(MANUFACTURED))
+def test_limited_flux_to_manufactured_laws(name):
+    """Limiters cut the tops of bumps here as well."""
+    made = MANUFACTURED[name]
+    errors = manufactured_errors(made, "rl", "heun", tolerance=1e-4)
+    assert 1.6 < order(made.cells, errors) < 2.1
+
+
+@pytest.mark.parametrize("name", list(MANUFACTURED))
+def test_wrong_equations_miss_manufactured_laws(name):
+    """One twentieth more diffusion, a weaker kernel, a missing rate: the error stays."""
+    made = MANUFACTURED[name]
+    energies = [made.energy + 0.05 * made.lines[0].beta * mf.Entropy()]
+    if made.pull:
+        energies.append(made.energy - 0.2 * mf.Interaction(made.kernel))
+    for energy in energies:
+        errors = manufactured_errors(made, "sg", "mprk22", energy, tolerance=1e-3)
+        assert order(made.cells, errors) < 1.0
+    if made.rate is not None:
+        still = mf.solve(mf.Problem(mf.GradientFlow(made.energy), made.at(made.grid(100), 0), 1.0))
+        rho = still.densities[-1]
+        assert mf.distance.l1(rho, made.at(rho.grid, 1.0)) > 1e-2
+
+
+@pytest.mark.parametrize("name", list(MANUFACTURED))
+def test_a_first_order_flux_misses_manufactured_laws(name):
+    made = MANUFACTURED[name]
+    errors = manufactured_errors(made, Upwind(), "heun", tolerance=1e-3)
+    assert order(made.cells, errors) < 1.5
+
+
+@pytest.mark.parametrize("name", list(RESTING))
+def test_second_order_of_stationary_laws(name):
+    """Newton's law and the law of a long solve, both from elsewhere, against the exact one."""
+    law, newton, late = RESTING[name], [], []
+    for n in law.cells:
+        grid = law.grid(n)
+        exact = law.at(grid)
+        tilted = exact.values * (1 + 0.3 * np.sin(grid.points[..., 0]))
+        start = mf.Density(grid, tilted * (exact.mass / (tilted.sum() * grid.volume)))
+        newton.append(float(mf.distance.l1(mf.gibbs(law.energy, grid, start=start), exact)))
+        problem = mf.Problem(mf.GradientFlow(law.energy), start, 60.0)
+        late.append(float(mf.distance.l1(mf.solve(problem).densities[-1], exact)))
+    assert order(law.cells, newton) == pytest.approx(2.0, abs=0.1)
+    assert order(law.cells, late) == pytest.approx(2.0, abs=0.1)
 
 
 # -- in time, against the semi-discrete equation itself

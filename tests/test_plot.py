@@ -167,6 +167,22 @@ def test_validation(validation):
     assert more - colors == {"#D55E00"}
 
 
+@pytest.mark.parametrize("flux", ["sg", "rl"])
+def test_convergence(flux):
+    case = small("kuramoto", f"solve.flux={flux}", "solve.stepper=heun")
+    report = mf.convergence(case, levels=3)
+    figure = plot.convergence_figure(report)
+    require_labelled(figure)
+    require_fitting(figure)
+    for axes in panels(figure):  # two decades at least are marked
+        low, high = axes.get_ylim()
+        assert high / low >= 9.99
+    steep = {k: {**part, "order": 4.0} for k, part in report.details.items()}
+    figure = plot.convergence_figure(replace(report, details=steep))
+    assert [len(axes.get_lines()) for axes in panels(figure)] == [4, 4]
+    require_fitting(figure)
+
+
 def test_saved_as_png_or_not_at_all(tmp_path, solution):
     figure = plot.density_figure(solution)
     plot.save_figure(figure, tmp_path / "deep" / "density.png")

@@ -1,4 +1,4 @@
-"""Figures of reports: of a comparison, and of a validation."""
+"""Figures of reports: of a comparison, of a validation, and of a convergence study."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.lagrangian.simulate import Run
@@ -79,6 +80,35 @@ def validation_figure(report: Report) -> Figure:
     axes.set_xlabel("defect")
     axes.set_title(report.title)
     _validation_legend(figure, report)
+    return figure
+
+
+@styled
+def convergence_figure(report: Report) -> Figure:
+    """Errors against spacing and against step on logarithmic axes, beside straight slopes."""
+    figure = Figure(figsize=(8.4, 3.9))
+    panels = figure.subplots(1, 2, squeeze=False)[0]
+    labels = {"space": ("spacing $h$", "In space"), "time": ("step $\\Delta s$", "In time")}
+    for axes, (name, (label, title)) in zip(panels, labels.items(), strict=True):
+        part = report.details[name]
+        sizes, errors = (np.asarray(part[key]) for key in ("sizes", "errors"))
+        shown = errors > 0
+        axes.loglog(sizes[shown], errors[shown], "o-", color=HOLDS, zorder=3)
+        slopes = {1: ":", 2: "--", 4: "-."} if (part["order"] or 0) > 2.5 else {1: ":", 2: "--"}
+        for slope, style in slopes.items() if shown.any() else ():
+            line = errors[shown][0] * (sizes / sizes[shown][0]) ** slope
+            axes.loglog(sizes, line, style, color=QUIET, linewidth=1, label=f"slope {slope}")
+        low, high = np.log10(axes.get_ylim())
+        axes.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))  # so that two ticks are marked
+        ticks = spread(sizes)
+        axes.set_xticks(ticks, [f"{size:.3g}" for size in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(label)
+        order = part["order"]
+        axes.set_title(title + (": rounding alone" if order is None else f": order {order:.2f}"))
+    panels[0].set_ylabel("$L^1$ error")
+    panels[-1].legend(loc="lower right")
+    figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
     return figure
 
 
