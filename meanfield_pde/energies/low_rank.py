@@ -42,10 +42,11 @@ class Skeleton:
 
     ``error`` is the largest remainder among the columns that are looked at, relative to the
     largest column of them (Euclidean norms). On a grid of at most 1024 cells these are all
-    columns, else 512 that the decomposition did not see. It bounds what is left out of the
-    potential there, relative to the largest that residuals of the same size can give: with
-    residuals r (mean square over the data) the potential at cell K is
-    :math:`\sum_i \sqrt{w_i} r_i A_{iK}`, off by at most ``|r| error max_K |A_K|``.
+    columns, else 512 that the decomposition did not see (fewer for more than 48,000 rows). It
+    bounds what is left out of the potential there, relative to the largest that residuals of the
+    same size can give: for slopes s of the loss at the data the potential at cell K is
+    :math:`\sum_i \sqrt{w_i} s_i A_{iK}`, off by at most ``|s| error max_K |A_K|`` with
+    :math:`|s|^2 = \sum_i w_i s_i^2`.
     """
 
     rows: Indices
