@@ -8,6 +8,7 @@ import pytest
 import meanfield_pde as mf
 from meanfield_pde.case import case_folder
 from meanfield_pde.case.energy import INTERACTIONS, POTENTIALS
+from meanfield_pde.energies.variants import plain_risk
 
 NETWORK = (case_folder() / "swap-invariant.toml").read_text()
 CIRCLE = (case_folder() / "kuramoto.toml").read_text()
@@ -81,6 +82,11 @@ BAD = {
     "teacher": Bad("[[2, 0], [0, 2]]", "[[2, 0], [2]]", ("points must all have one length",)),
     "teacher's weights": Bad("[0.5, 0.5]", "[0.5]", ("weights must have one entry", "2 points")),
     "too many nodes": Bad("nodes = 8", "nodes = 2000", ("nodes**dim", "2000**2", "use fewer")),
+    "rank tolerance": Bad(
+        'kind = "risk"',
+        'kind = "risk"\nrank_tolerance = 0.5',
+        ("energy.0.rank_tolerance", "less than or equal to 0.1", "0.5"),
+    ),
     "variant without a group": Bad(
         'kind = "risk"',
         'kind = "risk"\nvariant = "data-augmented"',
@@ -217,6 +223,15 @@ def test_variants_share_the_risk_of_invariant_laws(variant):
     plain = mf.load_case("reflection-invariant")
     values = [c.problem.flow.energy.value(c.problem.initial) for c in (case, plain)]
     assert values[0] == pytest.approx(values[1], abs=1e-13)
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "data-augmented", "feature-averaged"])
+def test_the_tolerance_of_the_rank(variant):
+    settings = [f'energy.risk.variant="{variant}"', "energy.risk.rank_tolerance=1e-6"]
+    for chosen, tolerance in ((settings, 1e-6), (settings[:1], 1e-13)):
+        case = mf.load_case("reflection-invariant").with_settings(chosen)
+        leaf = case.problem.flow.energy.terms[0][1]
+        assert plain_risk(leaf).rank_tolerance == tolerance
 
 
 def test_other_tables_build_what_they_say(tmp_path):

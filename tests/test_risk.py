@@ -282,6 +282,10 @@ TANH = Unit.ridge("tanh")
         (lambda: Risk(TANH, GOOD.x), "data must be a mf.Data", "got ndarray", "constructors"),
         (lambda: Risk(TANH, GOOD, abs), "loss must be a mf.Loss", "got builtin", "constructors"),
         (lambda: Risk(TANH, GOOD, "mse"), "loss must be one of", "'mse'", "CustomLoss"),
+        *[
+            (lambda t=t: Risk(TANH, GOOD, rank_tolerance=t), "rank_tolerance", f"got {t!r}", "1e-8")
+            for t in (-1e-8, 0.5, np.inf, None, "1e-8", True)
+        ],
         (
             lambda: Risk(TANH, data(2, lambda x: x)),
             "unit and data must have the same outputs",
@@ -292,12 +296,12 @@ TANH = Unit.ridge("tanh")
         (lambda: Risk(TANH, GOOD).value(Cloud([[1, 2]])), "ridge", "z of dimension 2", "change"),
         (lambda: Risk(TANH, GOOD).drift(Cloud([[1, 2]])), "ridge", "z of dimension 2", "change"),
         (
-            lambda: Risk(TANH, Data.gauss_hermite(2, 300, lambda x: x[..., 0])).on(
-                Grid.box((0, 0), (1, 1), (100, 100))
-            ),
+            lambda: Risk(
+                TANH, Data.gauss_hermite(2, 300, lambda x: x[..., 0]), rank_tolerance=0
+            ).on(Grid.box((0, 0), (1, 1), (100, 100))),
             "features of 90000 data values on 10000 cells",
             "7.2 GB",
-            "fewer nodes or cells",
+            "fewer nodes or cells, or a larger rank_tolerance",
         ),
         (
             lambda: Network(TANH, Cloud([1.0]))(np.ones((3, 2))),

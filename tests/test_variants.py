@@ -1,6 +1,7 @@
 """Data augmentation and feature averaging: the identities of Maass and Fontbona, section 3."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -354,6 +355,18 @@ def test_with_variant():
             assert found.value(rho) == pytest.approx(right.value(rho), abs=ROUNDING)
     assert plain_risk(Penalty()) is None
     assert plain_risk(risk) is risk
+
+
+def test_options_are_kept():
+    """Planted once: variants rebuilt their risk from unit, data and loss alone."""
+    risk, group, _ = SYSTEMS["reflection tilted"]
+    loose = replace(risk, rank_tolerance=1e-3)
+    assert plain_risk(feature_averaged(loose, group)).rank_tolerance == 1e-3
+    assert feature_averaged(loose, group).rank_tolerance == 1e-3
+    assert {moved.rank_tolerance for moved in data_augmented(loose, group)._moved} == {1e-3}
+    for name in VARIANTS:
+        (_, leaf), *_ = with_variant(loose + Penalty(), name, group).terms
+        assert plain_risk(leaf).rank_tolerance == 1e-3
 
 
 # -- refusals

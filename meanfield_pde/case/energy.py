@@ -15,6 +15,7 @@ from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Energy, Entropy
 from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.energies.loss import Loss
+from meanfield_pde.energies.low_rank import TOLERANCE
 from meanfield_pde.energies.potential import Penalty, Potential
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.unit import Unit
@@ -275,6 +276,7 @@ class RiskTable(Table):
     factor: float = 1.0
     loss: Literal["squared", "half_squared", "logistic", "huber"] = "squared"
     variant: Literal["vanilla", "data-augmented", "feature-averaged"] = "vanilla"
+    rank_tolerance: Annotated[float, Field(ge=0, le=0.1)] = TOLERANCE
     unit: AnyUnit
     data: AnyData
 
@@ -283,7 +285,7 @@ class RiskTable(Table):
         unit = self.unit.build()
         data = self.data.build(unit)
         unit.check_dimensions(data.dim, grid.dim)
-        risk = Risk(unit, data, Loss.named(self.loss))
+        risk = Risk(unit, data, Loss.named(self.loss), self.rank_tolerance)
         if self.variant == "vanilla":
             return self.factor * risk
         if group is None:

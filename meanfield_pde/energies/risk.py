@@ -5,28 +5,30 @@ r"""The risk of a shallow network, as an energy of the law of its parameters.
 
 (Maass and Fontbona, arXiv 2405.19995, section 2). On a grid the features
 ``S[i, K] = sigma_*(x_i; z_K)`` are computed once, of all data or, where they have low rank, of a
-few that stand for all; a potential then costs two products with them.
+few that stand for all; a potential then costs two products with them. For a squared loss the
+targets, too, are replaced by few with the same risk up to a constant, and no step sees the data.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
-from meanfield_pde.energies.loss import Loss
-from meanfield_pde.energies.low_rank import Indices, Skeleton, skeleton
+from meanfield_pde.energies.loss import Loss, Squared
+from meanfield_pde.energies.low_rank import TOLERANCE, Indices, Skeleton, skeleton
 from meanfield_pde.energies.potential import require_periodic
 from meanfield_pde.energies.unit import Unit
+from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 
 CHUNK = 4_000_000
-"""Features of particles held at once."""
+"""Features computed at once."""
 WORTH_FACTORING = 48
 """Data values from which a skeleton of them is looked for."""
 MAX_FEATURES = 4e8
@@ -44,11 +46,18 @@ class Risk(Energy):
     loss : str or Loss
         A Loss, or ``squared`` (the default, ``|yhat - y|^2``), ``half_squared``, ``logistic``,
         ``huber``.
+    rank_tolerance : float
+        Error, relative to the largest, of the features by which a potential on a grid is computed:
+        as few data values as this allows stand for all (`low_rank`). The default is rounding, 0
+        means all data. The density then follows the exact flow of a network so close to this one,
+        with mass, positivity and free-energy decay as they were; `Solution.result` gives rank and
+        error. Particles feel all data.
 
     Raises
     ------
     ValueError
-        If the unit and data differ in outputs, or the targets do not suit the loss.
+        If the unit and data differ in outputs, the targets do not suit the loss, or the tolerance
+        is not in [0, 0.1].
 
     Examples
     --------
@@ -61,6 +70,7 @@ class Risk(Energy):
     unit: Unit
     data: Data
     loss: Loss = field(default="squared")  # type: ignore[assignment]
+    rank_tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         loss = Loss.named(self.loss) if isinstance(self.loss, str) else self.loss
@@ -77,7 +87,10 @@ class Risk(Energy):
                 f"{self.data.outputs}; change the target or the unit"
             )
         loss.check_targets(self.data.y)
+        remedy = "1e-8 saves much where x has two dimensions; 0 means all data"
+        rank = check.number("rank_tolerance", self.rank_tolerance, remedy, least=0, most=0.1)
         object.__setattr__(self, "loss", loss)
+        object.__setattr__(self, "rank_tolerance", rank)
 
     def discretise(self, grid: Grid) -> Functional:
         """Compute the features of every cell centre."""
@@ -85,39 +98,71 @@ class Risk(Energy):
         few = self.data.x[:: max(1, self.data.size // 16)]
         require_periodic("unit", lambda z: np.moveaxis(self.unit.features(few, z), 0, 1), grid)
         found = self._skeleton(grid)
-        x = self.data.x if found is None else self.data.x[found.rows // self.data.outputs]
-        rows = len(x) * self.data.outputs
+        rows = self.data.size * self.data.outputs if found is None else len(found.rows)
         if rows * grid.size > MAX_FEATURES:
             raise ValueError(
                 f"the features of {rows} data values on {grid.size} cells need "
-                f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells"
+                f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells, or a larger "
+                "rank_tolerance"
             )
+        points = grid.points.reshape(-1, grid.dim)
         if found is None:
-            return NetworkFunctional(grid, self._rows(grid.points), self.data, self.loss)
-        roots = np.sqrt(np.repeat(self.data.weights, self.data.outputs))
-        inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
-        features = self._rows(grid.points, found.rows) * roots[found.rows, None]
-        lift = inverse[:, None] * found.matrix
-        return NetworkFunctional(grid, features, self.data, self.loss, lift, found.error)
+            return NetworkFunctional(grid, self._rows(points), self.data, self.loss)
+        features = self._rows(points, found.rows)
+        features *= self._roots[found.rows]
+        return self._reduced(grid, features, found)
+
+    def _reduced(self, grid: Grid, features: Array, found: Skeleton) -> NetworkFunctional:
+        """Prepare the risk with a skeleton's weighted features."""
+        roots, (size, rank) = self._roots, found.matrix.shape
+        said = f"features at rank {rank} of {size} (error {found.error:.0e})"
+        if self.rank_tolerance != TOLERANCE:
+            said += f" for the tolerance {self.rank_tolerance:g}"
+        if not isinstance(self.loss, Squared):
+            lift = np.divide(found.matrix, roots, out=np.zeros_like(found.matrix), where=roots > 0)
+            return NetworkFunctional(grid, features, self.data, self.loss, lift, remark=said)
+        # |X m - t|^2 = |R m - Q't|^2 + |t - QQ't|^2 with X = QR: squares alone, so that a small
+        # risk keeps its digits. The first is the risk of as many data, each of weight 1 / rank.
+        basis, triangle = np.linalg.qr(found.matrix)
+        targets = roots[:, 0] * self.data.y.ravel()
+        kept = basis.T @ targets
+        offset = self.loss.factor * float(((targets - basis @ kept) ** 2).sum())
+        few = replace(
+            self.data,
+            x=self.data.x[found.rows // self.data.outputs],
+            y=np.sqrt(rank) * kept,
+            weights=np.full(rank, 1.0 / rank),
+        )
+        lift = np.sqrt(rank) * triangle
+        return NetworkFunctional(grid, features, few, self.loss, lift, offset, said)
+
+    @property
+    def _roots(self) -> Array:
+        """Roots of the weights, shape (n * outputs, 1)."""
+        return np.sqrt(np.repeat(self.data.weights, self.data.outputs))[:, None]
 
     def _rows(self, points: Array, chosen: Indices | None = None) -> Array:
-        """Features of points as a matrix (n * outputs, points), or its chosen rows."""
+        """Features of points (m, dim) as a matrix (n * outputs, m), or its chosen rows."""
         outputs = self.data.outputs
-        flat = points.reshape(-1, points.shape[-1])
-        if chosen is None:
-            features = self.unit.features(self.data.x, flat)
-            return np.ascontiguousarray(np.moveaxis(features, 2, 1).reshape(-1, len(flat)))
-        places, inverse = np.unique(chosen // outputs, return_inverse=True)
-        features = self.unit.features(self.data.x[places], flat)
-        return np.ascontiguousarray(features[inverse, :, chosen % outputs])
+        rows = np.arange(self.data.size * outputs) if chosen is None else chosen
+        places, inverse = np.unique(rows // outputs, return_inverse=True)
+        x, kinds = self.data.x[places], rows % outputs
+        result = np.empty((len(rows), len(points)))
+        size = max(1, CHUNK // (len(x) * outputs))
+        for part in (slice(k, k + size) for k in range(0, len(points), size)):
+            result[:, part] = self.unit.features(x, points[part])[inverse, :, kinds]
+        return result
 
     def _skeleton(self, grid: Grid) -> Skeleton | None:
         rows = self.data.size * self.data.outputs
-        if rows < WORTH_FACTORING:
+        if rows < WORTH_FACTORING or not self.rank_tolerance:
             return None
-        points = grid.points.reshape(-1, grid.dim)
-        roots = np.sqrt(np.repeat(self.data.weights, self.data.outputs))[:, None]
-        return skeleton(lambda cells: roots * self._rows(points[cells]), rows, grid.size)
+        points, roots = grid.points.reshape(-1, grid.dim), self._roots
+
+        def columns(cells: Indices) -> Array:
+            return roots * self._rows(points[cells])
+
+        return skeleton(columns, rows, grid.size, self.rank_tolerance)
 
     def predict(self, mu: Measure) -> Array:
         """Return the outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
@@ -165,11 +210,13 @@ class NetworkFunctional(Functional):
     features : array (rows, cells)
         Features of the data (n * outputs rows), or of a skeleton of them, weighted.
     data : Data
+        Or fewer, with the same risk up to the offset.
     loss : Loss
     lift : array (n * outputs, rows), optional
-        What turns means of a skeleton's features into outputs at all data.
-    error : float
-        Relative error of the skeleton, see `low_rank`.
+        What turns means of a skeleton's features into outputs at the data.
+    offset : float
+    remark : str
+        Rank and error, where a skeleton is used.
     """
 
     grid: Grid
@@ -177,20 +224,13 @@ class NetworkFunctional(Functional):
     data: Data
     loss: Loss
     lift: Array | None = None
-    error: float = 0.0
+    offset: float = 0.0
+    remark: str = ""
 
     @property
     def constant(self) -> bool:
         """Always false."""
         return False
-
-    @property
-    def remark(self) -> str:
-        """Rank and error, where a skeleton is used."""
-        if self.lift is None:
-            return ""
-        rows, rank = self.lift.shape
-        return f"features at rank {rank} of {rows} (error {self.error:.0e})"
 
     def means(self, rho: Array) -> Array:
         """Integrals of the features, shape (rows,)."""
@@ -207,7 +247,7 @@ class NetworkFunctional(Functional):
 
     def value(self, rho: Array) -> float:
         """Risk."""
-        return float(self.data.weights @ self.loss.value(self.predict(rho), self.data.y))
+        return self._mean_loss(self.predict(rho))
 
     def potential(self, rho: Array) -> Array:
         """First variation at the cell centres."""
@@ -216,8 +256,7 @@ class NetworkFunctional(Functional):
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both from one prediction."""
         outputs = self.predict(rho)
-        value = float(self.data.weights @ self.loss.value(outputs, self.data.y))
-        return value, self._pull(self.loss.gradient(outputs, self.data.y))
+        return self._mean_loss(outputs), self._pull(self.loss.gradient(outputs, self.data.y))
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Mid-point for a quadratic loss; else the end (the start for a negative sign)."""
@@ -240,6 +279,9 @@ class NetworkFunctional(Functional):
             return matrix.reshape(n * q, n * q)
         lift = self.lift.reshape(n, q, -1)
         return np.asarray(np.einsum("iqr,ips,iqp->rs", lift, lift, blocks, optimize=True))
+
+    def _mean_loss(self, outputs: Array) -> float:
+        return float(self.data.weights @ self.loss.value(outputs, self.data.y)) + self.offset
 
     def _pull(self, gradient: Array) -> Array:
         return (self.charges(gradient) @ self.features).reshape(self.grid.shape)

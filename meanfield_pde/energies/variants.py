@@ -9,7 +9,7 @@ the risk of data moved by random group elements. A third, the equivariant archit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class DataAugmented(Energy):
     def __post_init__(self) -> None:
         matrices = self.group.matrices if self.group.z is None else self.group.z
         risk = self.risk
-        moved = tuple(Risk(MovedUnit(risk.unit, m), risk.data, risk.loss) for m in matrices)
+        moved = tuple(replace(risk, unit=MovedUnit(risk.unit, m)) for m in matrices)
         object.__setattr__(self, "_moved", moved)
         mean = Sum(tuple(zip(self.group.weights.tolist(), moved, strict=True)))
         object.__setattr__(self, "_mean", mean)
@@ -102,7 +102,7 @@ def feature_averaged(risk: Risk, group: Group) -> Risk:
     """Risk of the symmetrised model, R at mu^G: its unit is averaged over the orbit of z."""
     risk = _risk(risk)
     check.instance("group", group, Group, "make one with the constructors of mf.Group")
-    return Risk(AveragedUnit(risk.unit, group), risk.data, risk.loss)
+    return replace(risk, unit=AveragedUnit(risk.unit, group))
 
 
 def _risk(risk: Risk) -> Risk:
@@ -141,5 +141,5 @@ def plain_risk(leaf: Energy) -> Risk | None:
     if isinstance(leaf, DataAugmented):
         return leaf.risk
     if isinstance(leaf, Risk) and isinstance(leaf.unit, AveragedUnit):
-        return Risk(leaf.unit.unit, leaf.data, leaf.loss)
+        return replace(leaf, unit=leaf.unit.unit)
     return leaf if isinstance(leaf, Risk) else None

@@ -10,7 +10,7 @@ check could not have failed, and counts for nothing. To add a claim, write a fun
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def risk_invariant(setting: Setting) -> Finding:
         return worst
 
     tolerance = STATIC * (1 + max(risk.value(Cloud(points)) for points in clouds))
-    tilted = Risk(risk.unit, setting.tilted_data(risk.data), risk.loss)
+    tilted = replace(risk, data=setting.tilted_data(risk.data))
     return Finding(defect(risk), tolerance, ROUNDING, defect(tilted), "targets tilted")
 
 

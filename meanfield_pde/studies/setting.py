@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ class Setting:
         terms: list[tuple[float, Energy]] = []
         for factor, leaf in self.energy.terms:
             risk = plain_risk(leaf)
-            tilted = risk and Risk(risk.unit, self.tilted_data(risk.data), risk.loss)
+            tilted = risk and replace(risk, data=self.tilted_data(risk.data))
             terms.append((factor, tilted or leaf))
         return Sum(tuple(terms))
 
