@@ -342,7 +342,7 @@ def test_sampled_augmentation_is_unbiased(batch):
 
 def velocities(energy, dynamics, n=4000):
     rng = np.random.default_rng(2)
-    return np.stack([dynamics.velocity(energy, CLOUD, rng)[:, 0] for _ in range(n)])
+    return np.stack([energy.drift(CLOUD, dynamics.draw(energy, rng))[:, 0] for _ in range(n)])
 
 
 def check_unbiased(energy, drawn):
