@@ -81,13 +81,16 @@ def test_solve(benchmark, problem, cells):
         assert error < 2e-2
 
 
-@pytest.mark.parametrize("dynamics", ["langevin", "sgd"])
-def test_simulate(benchmark, dynamics):
+@pytest.mark.parametrize(
+    ("dynamics", "particles", "dt"),
+    [("langevin", 2000, 0.05), ("sgd", 2000, 0.05), ("langevin", 100_000, 0.01)],
+)
+def test_simulate(benchmark, dynamics, particles, dt):
     stated, _ = network(32)
     run = benchmark.pedantic(
         mf.simulate,
         args=(stated,),
-        kwargs={"particles": 2000, "dynamics": dynamics, "dt": 0.05},
+        kwargs={"particles": particles, "dynamics": dynamics, "dt": dt},
         rounds=2,
         warmup_rounds=1,
     )

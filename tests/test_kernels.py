@@ -13,6 +13,8 @@ from problems import generator
 from reference import PROPERTY, ULP
 
 import meanfield_pde as mf
+from meanfield_pde.energies import _kernels as energy_kernels
+from meanfield_pde.energies._kernels import POWERS, gather, pull
 from meanfield_pde.eulerian import _kernels as density_kernels
 from meanfield_pde.eulerian._kernels import (
     flux_form,
@@ -100,7 +102,7 @@ def grid(request):
 
 def test_every_kernel_is_here():
     """No loop is left out of this file."""
-    for module in (density_kernels, particle_kernels):
+    for module in (density_kernels, energy_kernels, particle_kernels):
         names = [
             name
             for name, value in vars(module).items()
@@ -184,10 +186,17 @@ def test_move_interpreted(boundary):
     rng = np.random.default_rng(4)
     points, velocity, noise = rng.standard_normal((3, 50, 2))
     lower, upper = np.array([-1.0, -2.0]), np.array([0.5, 2.0])
-    fast, slow = np.empty((2, 50, 2))
-    move(points, velocity, noise, 0.7, 3.0, lower, upper, boundary, fast)
-    interpreted(move)(points, velocity, noise, 0.7, 3.0, lower, upper, boundary, slow)
-    np.testing.assert_array_equal(fast, slow)
+    arguments = points, velocity, noise, 0.7, 3.0, lower, upper, boundary, np.empty((50, 2))
+    check_interpreted(move, *arguments, outs=1)
+    check_interpreted(move, *arguments, outs=0)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_tables_interpreted(scaled):
+    points, weights, cells, polynomials = particles_in_cells(scaled)
+    given = scaled, -1.0, 0.3
+    check_interpreted(gather, points, weights, *given, np.empty((cells, POWERS)), outs=1)
+    check_interpreted(pull, points, polynomials, *given, np.empty_like(points), outs=1)
 
 
 # -- compiled = dense
@@ -600,3 +609,78 @@ def test_clipping_at_walls_is_caught():
     """Planted: particles stopped at the wall instead of turned back."""
     assert moved(0.6, REFLECT) == pytest.approx(folded(0.6, -1.0, 0.5), abs=4 * ULP)
     assert np.clip(0.6, -1.0, 0.5) != pytest.approx(folded(0.6, -1.0, 0.5), abs=1e-3)
+
+
+def test_move_returns_the_longest_drift():
+    """As a share of the side, whatever the noise and the walls do."""
+    rng = np.random.default_rng(12)
+    points, velocity, noise = rng.standard_normal((3, 20, 2))
+    lower, upper = np.array([-1.0, 0.0]), np.array([1.0, 8.0])
+    exact = np.max(0.25 * np.abs(velocity) / [2.0, 8.0])
+    for boundary in (REFLECT, WRAP):
+        out = np.empty((20, 2))
+        found = move(points, velocity, noise, 0.25, 1.5, lower, upper, boundary, out)
+        assert found == pytest.approx(exact, rel=4 * ULP)
+
+
+# -- tables of units
+
+
+def particles_in_cells(scaled):
+    """Points in 7 cells of width 0.3 from -1, also on their borders and at both ends."""
+    rng = np.random.default_rng(15)
+    points = rng.uniform(-1, 1.1, (40, 1 + scaled))
+    points[:8, -1] = -1 + 0.3 * np.arange(8)
+    return points, rng.random(40), 7, rng.standard_normal((7, POWERS))
+
+
+def place(b):
+    """Cell of width 0.3 from -1, and place in it; the end belongs to the last cell."""
+    cell = min(int((b + 1) / 0.3), 6)
+    return cell, (b - (-1 + 0.3 * (cell + 0.5))) / 0.15
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_moments_by_loops(scaled):
+    points, weights, cells, _ = particles_in_cells(scaled)
+    out = np.full((cells, POWERS), np.nan)
+    gather(points, weights, scaled, -1.0, 0.3, out)
+    exact = np.zeros((cells, POWERS))
+    for z, w in zip(points, weights, strict=True):
+        cell, s = place(z[-1])
+        for q in range(POWERS):
+            exact[cell, q] += w * (z[0] if scaled else 1.0) * s**q
+    np.testing.assert_allclose(out, exact, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_gradients_by_numpy(scaled):
+    points, _, _, polynomials = particles_in_cells(scaled)
+    out = np.empty_like(points)
+    pull(points, polynomials, scaled, -1.0, 0.3, out)
+    for z, found in zip(points, out, strict=True):
+        cell, s = place(z[-1])
+        p = np.polynomial.Polynomial(polynomials[cell])
+        exact = [p(s), z[0] * p.deriv()(s) / 0.15] if scaled else [p.deriv()(s) / 0.15]
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-11)
+
+
+def test_pull_is_the_derivative_of_gather():
+    """Of the polynomials summed over the particles, by the central difference of one of them."""
+    points, weights, cells, polynomials = particles_in_cells(True)
+    points[:8, -1] += 0.1  # off the borders
+
+    def total(z):
+        out = np.empty((cells, POWERS))
+        gather(z, weights, True, -1.0, 0.3, out)
+        return (out * polynomials).sum()
+
+    slopes = np.empty_like(points)
+    pull(points, polynomials, True, -1.0, 0.3, slopes)
+    for k, a in np.ndindex(5, 2):
+        there, back = points.copy(), points.copy()
+        there[k, a] += 1e-5
+        back[k, a] -= 1e-5
+        found = (total(there) - total(back)) / 2e-5
+        # Step 1e-5: third derivatives up to 7^3 / 0.15^3 times 1e-10, rounding 1e-10.
+        assert found == pytest.approx(weights[k] * slopes[k, a], abs=1e-5)

@@ -1,7 +1,9 @@
 """Particles: their law, their walls, their randomness, and what is refused."""
 
+import importlib
 import itertools
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from scipy import stats
 import meanfield_pde as mf
 from meanfield_pde.energies.energy import Batch
 from meanfield_pde.lagrangian import _kernels
+
+module = importlib.import_module("meanfield_pde.lagrangian.simulate")
 
 LEVEL = 1e-4
 """Probability of a false alarm of one statistical check; seeds are fixed, so none alarms twice."""
@@ -196,6 +200,7 @@ def test_sticky_walls_are_caught(monkeypatch):
 
     def sticky(points, velocity, noise, time, amplitude, lower, upper, boundary, out):
         out[...] = np.clip(points + time * velocity + amplitude * noise, lower, upper)
+        return 0.0
 
     monkeypatch.setattr(_kernels, "move", sticky)
     assert uniform_p_value(noise_in(mf.Grid.box(0, 1, 10)), 0, 1) < LEVEL
@@ -249,6 +254,36 @@ def test_replicas_are_independent():
 def test_replicas_do_not_depend_on_their_number():
     few, many = (ornstein_uhlenbeck(particles=100, seeds=n) for n in (2, 5))
     np.testing.assert_array_equal(few.points, many.points[:, :2])
+
+
+def ends_with_threads(monkeypatch, dynamics):
+    """Ends of one run with all noise in a thread, and with none."""
+    data = mf.Data.gauss_hermite(1, 8, np.tanh)
+    energy = mf.Risk(mf.Unit.scaled_ridge("tanh"), data) + 0.1 * mf.Entropy()
+    flow, ends = problem(energy, normal(0.5, 1.0, 2)), []
+    for least in (1, 10**9):
+        monkeypatch.setattr(module, "WORTH_A_THREAD", least)
+        ends.append(mf.simulate(flow, 50, 4, dynamics, seeds=3).points)
+    return ends
+
+
+@pytest.mark.parametrize("dynamics", [mf.Langevin(0.1), mf.SGD(0.1, batch=3)])
+def test_a_thread_for_the_noise_changes_nothing(monkeypatch, dynamics):
+    """Bit for bit: nothing else draws from a generator while its noise is drawn."""
+    np.testing.assert_array_equal(*ends_with_threads(monkeypatch, dynamics))
+
+
+def test_noise_drawn_before_the_batch_is_caught(monkeypatch):
+    """Planted: a thread that starts too early."""
+
+    class Early(ThreadPoolExecutor):
+        def submit(self, draw, shape):
+            draw.__self__.choice(8, 3)
+            return super().submit(draw, shape)
+
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Early)
+    beside, alone = ends_with_threads(monkeypatch, mf.SGD(0.1, batch=3))
+    assert np.abs(beside - alone).max() > 1e-3
 
 
 def test_saved_times_do_not_change_the_path():
@@ -342,7 +377,7 @@ def test_sampled_augmentation_is_unbiased(batch):
 
 def velocities(energy, dynamics, n=4000):
     rng = np.random.default_rng(2)
-    return np.stack([dynamics.velocity(energy, CLOUD, rng)[:, 0] for _ in range(n)])
+    return np.stack([energy.drift(CLOUD, dynamics.draw(energy, rng))[:, 0] for _ in range(n)])
 
 
 def check_unbiased(energy, drawn):

@@ -20,6 +20,7 @@ from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss, Squared
 from meanfield_pde.energies.low_rank import TOLERANCE, Indices, Skeleton, skeleton
 from meanfield_pde.energies.potential import require_periodic
+from meanfield_pde.energies.tabulated import WORTH_TABULATING, Range, Table, table_for
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -71,6 +72,7 @@ class Risk(Energy):
     data: Data
     loss: Loss = field(default="squared")  # type: ignore[assignment]
     rank_tolerance: float = TOLERANCE
+    _tables: dict[Range, Table | None] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         loss = Loss.named(self.loss) if isinstance(self.loss, str) else self.loss
@@ -182,6 +184,13 @@ class Risk(Energy):
         if batch is not None:
             x, y = x[batch.indices], y[batch.indices]
             weights = np.full(len(x), 1.0 / len(x))
+        if len(x) * cloud.size >= WORTH_TABULATING * self.data.size:
+            table = table_for(self.unit, self.data, cloud, self._tables)
+            if table is not None:
+                table = table if batch is None else table.take(batch.indices)
+                residual = weights[:, None] * self.loss.gradient(table.outputs(cloud), y)
+                if table.holds(residual):
+                    return -table.pullback(cloud.points, residual)
         residual = weights[:, None] * self.loss.gradient(self._outputs(x, cloud), y)
         drift = np.empty_like(cloud.points)
         for part in self._chunks(len(x), cloud):

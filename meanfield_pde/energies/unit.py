@@ -57,6 +57,15 @@ class Unit(ABC):
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Raise ValueError if the unit does not take x and z of these dimensions."""
 
+    @property
+    def amplitudes(self) -> int | None:
+        """How many parameters, the first 0 or 1, are factors of a function of the others.
+
+        None for units that may hide anything between the points where they are looked at: nothing
+        of them is tabulated.
+        """
+        return None
+
     @staticmethod
     def ridge(activation: str) -> Unit:
         """``sigma(z . x)``; activation: tanh, logistic, relu, erf, softplus, cos or linear."""
@@ -114,6 +123,11 @@ class Ridge(Unit):
         """Always 1."""
         return 1
 
+    @property
+    def amplitudes(self) -> int:
+        """Always 0."""
+        return 0
+
     def features(self, x: Array, z: Array) -> Array:
         """``sigma(z_k . x_i)``."""
         return ACTIVATIONS[self.activation][0](x @ z.T)[..., None]
@@ -139,6 +153,11 @@ class ScaledRidge(Unit):
 
     @property
     def outputs(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def amplitudes(self) -> int:
         """Always 1."""
         return 1
 
@@ -173,6 +192,11 @@ class Bump(Unit):
         """Always 1."""
         return 1
 
+    @property
+    def amplitudes(self) -> int:
+        """Always 0."""
+        return 0
+
     def features(self, x: Array, z: Array) -> Array:
         """Evaluate the bump at every pair."""
         square = sum((x[:, None, a] - z[None, :, a]) ** 2 for a in range(x.shape[1]))
@@ -202,6 +226,11 @@ class Harmonic(Unit):
     def outputs(self) -> int:
         """Always 1."""
         return 1
+
+    @property
+    def amplitudes(self) -> int:
+        """Always 0."""
+        return 0
 
     def features(self, x: Array, z: Array) -> Array:
         """``cos(order (x_i - z_k))``."""
@@ -309,6 +338,11 @@ class MovedUnit(Unit):
         """Outputs of the unit that is moved."""
         return self.unit.outputs
 
+    @property
+    def amplitudes(self) -> int | None:
+        """None where matrices might mix an amplitude with the rest."""
+        return 0 if self.unit.amplitudes == 0 else None
+
     def features(self, x: Array, z: Array) -> Array:
         """``sigma_*(x_i; M z_k)``."""
         return self.unit.features(x, z @ self.matrix.T)
@@ -333,6 +367,11 @@ class AveragedUnit(Unit):
     def outputs(self) -> int:
         """Outputs of the unit that is averaged."""
         return self.unit.outputs
+
+    @property
+    def amplitudes(self) -> int | None:
+        """None where matrices might mix an amplitude with the rest."""
+        return 0 if self.unit.amplitudes == 0 else None
 
     def features(self, x: Array, z: Array) -> Array:
         """Mean of the features over the orbit of each z."""

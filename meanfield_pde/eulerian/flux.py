@@ -57,6 +57,7 @@ from scipy.sparse import csc_array
 from meanfield_pde.eulerian import _kernels
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.order_free import folded_sum
 
 
 class Transport(ABC):
@@ -117,8 +118,12 @@ class Generator(Transport):
         """Lag that the mass sees on average, no face counting more than ``most``."""
         if self.lag is None:
             return 0.0
-        weight = rho.reshape(self.lag.shape[1:]) / rho.sum()
-        return max(float((np.minimum(lag, most) * weight).sum()) for lag in self.lag)
+        weight = rho.reshape(self.lag.shape[1:])
+        means = []
+        for axis, lag in enumerate(np.minimum(self.lag, most)):
+            sides = 0.5 * (lag + np.roll(lag, 1, axis=axis))  # of a cell's two faces
+            means.append(folded_sum(sides * weight) / folded_sum(weight))
+        return max(means)
 
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""

@@ -10,7 +10,7 @@ from meanfield_pde.measures.check import Array
 FREE, REFLECT, WRAP = 0, 1, 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def move(
     points: Array,
     velocity: Array,
@@ -21,17 +21,26 @@ def move(
     upper: Array,
     boundary: int,
     out: Array,
-) -> None:
-    """``out = points + time velocity + amplitude noise``, folded at walls, wrapped on a torus."""
+) -> float:
+    """``out = points + time velocity + amplitude noise``, folded at walls, wrapped on a torus.
+
+    Returns the largest share of a side that the drift alone carries a particle.
+    """
     n, dim = points.shape
+    largest = 0.0
     for i in range(n):
         for a in range(dim):
-            z = points[i, a] + time * velocity[i, a] + amplitude * noise[i, a]
-            if boundary == 1:
-                length = upper[a] - lower[a]
-                y = (z - lower[a]) % (2.0 * length)
-                z = lower[a] + (2.0 * length - y if y > length else y)
-            elif boundary == 2:
-                length = upper[a] - lower[a]
-                z = z - length * np.floor((z - lower[a]) / length)
+            drift = time * velocity[i, a]
+            z = points[i, a] + drift + amplitude * noise[i, a]
+            length = upper[a] - lower[a]
+            share = abs(drift) / length
+            if share > largest:
+                largest = share
+            if boundary != FREE and not lower[a] <= z < upper[a]:
+                if boundary == REFLECT:
+                    y = (z - lower[a]) % (2.0 * length)
+                    z = lower[a] + (2.0 * length - y if y > length else y)
+                else:
+                    z = z - length * np.floor((z - lower[a]) / length)
             out[i, a] = z
+    return largest

@@ -20,8 +20,6 @@ from meanfield_pde.energies.energy import Batch, Energy
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import DataAugmented
 from meanfield_pde.measures import check
-from meanfield_pde.measures.check import Array
-from meanfield_pde.measures.cloud import Cloud
 
 
 class Dynamics(ABC):
@@ -35,8 +33,8 @@ class Dynamics(ABC):
         """Raise ValueError if the dynamics cannot run this energy."""
 
     @abstractmethod
-    def velocity(self, energy: Energy, cloud: Cloud, rng: np.random.Generator) -> Array:
-        """Velocity of each particle, shape (n, d), for rate 1 and without noise."""
+    def draw(self, energy: Energy, rng: np.random.Generator) -> Batch | None:
+        """Draw the data of one step; None for all data."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,8 @@ class Langevin(Dynamics):
     def prepare(self, energy: Energy) -> None:
         """Any energy will do."""
 
-    def velocity(self, energy: Energy, cloud: Cloud, rng: np.random.Generator) -> Array:
-        """Drift of the energy."""
-        return energy.drift(cloud)
+    def draw(self, energy: Energy, rng: np.random.Generator) -> None:
+        """All data, always."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +97,15 @@ class SGD(Dynamics):
                 "dynamics='langevin' for energies without data"
             )
 
-    def velocity(self, energy: Energy, cloud: Cloud, rng: np.random.Generator) -> Array:
-        """Drift by a batch; other energies in the sum enter in full."""
+    def draw(self, energy: Energy, rng: np.random.Generator) -> Batch:
+        """Draw a batch; energies other than the risk ignore it."""
         leaf = _risks(energy)[0]
         data = leaf.risk.data if isinstance(leaf, DataAugmented) else leaf.data
         indices = rng.choice(data.size, size=self.batch, p=data.weights)
         elements = None
         if isinstance(leaf, DataAugmented) and self.augmentation == "sampled":
             elements = rng.choice(leaf.group.order, size=self.batch, p=leaf.group.weights)
-        return energy.drift(cloud, Batch(indices, elements))
+        return Batch(indices, elements)
 
 
 DYNAMICS: dict[str, type[Langevin] | type[SGD]] = {"langevin": Langevin, "sgd": SGD}

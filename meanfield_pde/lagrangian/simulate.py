@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from xarray import Dataset
 
 logger = logging.getLogger(__name__)
+
+WORTH_A_THREAD = 20_000
+"""Numbers of a step's noise from which they are drawn beside the drift."""
 
 
 class SimulationError(RuntimeError):
@@ -207,32 +212,48 @@ def _advance(
     beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
     walls = _walls(problem, clouds[0].shape[1])
     clouds = [points.copy() for points in clouds]
-    for k in range(steps):
-        time = dt * problem.flow.speed(start + k * dt)
-        for points, rng in zip(clouds, generators, strict=True):
-            velocity = dynamics.velocity(energy, Cloud(points), rng)
-            if walls[2] != _kernels.FREE:
-                _refuse_leaps(time * velocity, walls, start + k * dt, dt)
-            noise = rng.standard_normal(points.shape) if beta else np.zeros_like(points)
-            _kernels.move(points, velocity, noise, time, np.sqrt(2 * beta * time), *walls, points)
-            if not np.isfinite(points).all():
-                raise SimulationError(
-                    f"a particle left the range of numbers near t = {start + k * dt:g}: the step "
-                    f"dt = {dt:g} is too large for the drift; make dt smaller"
-                )
-        report(dt)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        for k in range(steps):
+            time = dt * problem.flow.speed(start + k * dt)
+            for points, rng in zip(clouds, generators, strict=True):
+                batch = dynamics.draw(energy, rng)
+                noise = _noise(beta, points.shape, rng, beside)
+                velocity = energy.drift(Cloud(points), batch)
+                amplitude = np.sqrt(2 * beta * time)
+                share = _kernels.move(points, velocity, noise(), time, amplitude, *walls, points)
+                _refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
+                if not np.isfinite(points).all():
+                    raise SimulationError(
+                        f"a particle left the range of numbers near t = {start + k * dt:g}: the "
+                        f"step dt = {dt:g} is too large for the drift; make dt smaller"
+                    )
+            report(dt)
     return clouds
 
 
-def _refuse_leaps(moves: Array, walls: tuple[Array, Array, int], t: float, dt: float) -> None:
+def _noise(
+    beta: float, shape: tuple[int, ...], rng: np.random.Generator, beside: Executor
+) -> Callable[[], Array]:
+    """Draw the noise of a step; many numbers in a thread, while the drift is computed.
+
+    Nothing else draws from the generator meanwhile, so that the numbers are the same.
+    """
+    if not beta:
+        return lambda: np.zeros(shape)
+    if math.prod(shape) < WORTH_A_THREAD:
+        drawn = rng.standard_normal(shape)
+        return lambda: drawn
+    return beside.submit(rng.standard_normal, shape).result
+
+
+def _refuse_leaps(share: float, t: float, dt: float) -> None:
     """Raise where the drift alone carries a particle across a quarter of the grid in one step.
 
     Walls would fold such a particle back, and hide that the step is unstable.
     """
-    share = np.abs(moves).max(axis=0) / (walls[1] - walls[0])
-    if share.max() > 0.25:
+    if share > 0.25:
         raise SimulationError(
-            f"near t = {t:g} the drift carries a particle across {share.max():.0%} of the grid in "
+            f"near t = {t:g} the drift carries a particle across {share:.0%} of the grid in "
             f"one step: dt = {dt:g} is too large for the drift; make dt smaller"
         )
 

@@ -122,6 +122,7 @@ def _resolved(
             coarse = tuple(max(1, round(n / COARSENED)) for n in own.cells)
             grids = Grid(own.lower, own.upper, coarse, own.periodic)
         kept = {**problem.solve_options(), **(options or {})}
+        kept.pop("symmetry")  # it changes the last bits alone
         return partial(_remade, problem), _grids(grids, levels), kept
     if not callable(problem):
         raise ValueError(
