@@ -9,7 +9,7 @@ from reference import refuses
 import meanfield_pde as mf
 from meanfield_pde.eulerian import _kernels, stepper
 from meanfield_pde.eulerian.flux import FLUXES, Generator
-from meanfield_pde.eulerian.stepper import STEPPERS, Heun, Step
+from meanfield_pde.eulerian.stepper import STEPPERS, Equation, Heun, Step
 from meanfield_pde.measures.symmetry import is_invariant, orbit_average, orbits
 
 ROUNDING = 1e-12

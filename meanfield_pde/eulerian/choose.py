@@ -15,7 +15,7 @@ import numpy as np
 
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import cost
-from meanfield_pde.eulerian.flux import FLUXES, Flux
+from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
@@ -72,22 +72,23 @@ def choose(
         f"{share:.1%} of the mass sees a cell Peclet number above {UNRESOLVED:g}",
         f"explicit steps are bounded by {bound:.2g}, about {count:.0f} in all",
     ]
-    if flux == "rl" or (dt is not None and dt <= bound):
+    if (flux != "auto" and not equation.flux.linear) or (dt is not None and dt <= bound):
         name = "heun"
     elif _share_above(STEEP, plain, rho) > SHARE:
         name = "heun" if dt is None and count <= few * PATIENCE else "mprk22"
     elif dt is None and _affordable(plain, span):
         name = "b2"
-        remarks.append("the potential is fixed, and its exponential has no error in time")
     else:
         resolved = share <= SHARE or flux != "auto"
         name = "heun" if dt is None and count <= few and resolved else "mprk22"
     chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
+    if chosen.exact(plain):
+        remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
         equation = Equation(*problem, FLUXES["compact"])
-    if not chosen.explicit and equation.flux.name == "rl":
+    if not chosen.explicit and not equation.flux.linear:
         raise ValueError(
-            f"flux must be sg or compact for the implicit stepper {chosen.name}, got "
+            f"flux must be linear (sg, compact) for the implicit stepper {chosen.name}, got "
             f"{equation.flux.name!r}; use stepper='heun', or leave one of the two out"
         )
     if dt is not None and chosen.explicit and dt > bound:
@@ -111,7 +112,7 @@ def _affordable(equation: Equation, span: float) -> bool:
     if not equation.energy.constant:
         return False
     potential = equation.energy.potential(np.zeros(equation.grid.shape))
-    generator = FLUXES["compact"].generator(equation.grid, potential, equation.beta)
+    generator = Compact().transport(equation.grid, potential, equation.beta)
     return cost(generator, span) <= EXPONENTIAL
 
 

@@ -188,17 +188,17 @@ class LimitedTransport(Transport):
 
 
 class Flux(ABC):
-    """How a potential becomes fluxes through faces."""
+    """How a potential becomes fluxes through faces.
+
+    ``linear``: whether the transport is a `Generator`, which implicit steppers need.
+    """
 
     name: str
+    linear: bool = False
 
     @abstractmethod
     def transport(self, grid: Grid, potential: Array, beta: float) -> Transport:
         """Flux for the potential at the cell centres (of grid shape) and diffusion beta."""
-
-    def generator(self, grid: Grid, potential: Array, beta: float) -> Generator:
-        """Linear flux, for implicit steppers: Scharfetter-Gummel, where a flux has no other."""
-        return ScharfetterGummel().transport(grid, potential, beta)
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,7 @@ class ScharfetterGummel(Flux):
     """The Scharfetter-Gummel flux; upwind at beta = 0."""
 
     name = "sg"
+    linear = True
 
     def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
         """Rates of all faces."""
@@ -230,10 +231,7 @@ class Compact(Flux):
     """
 
     name = "compact"
-
-    def generator(self, grid: Grid, potential: Array, beta: float) -> Generator:
-        """Rates and lags of all faces."""
-        return self.transport(grid, potential, beta)
+    linear = True
 
     def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
         """Rates and lags of all faces."""
@@ -252,7 +250,7 @@ class RatioLimited(Flux):
 
     def transport(self, grid: Grid, potential: Array, beta: float) -> LimitedTransport:
         """Rates of all faces and weights of the slopes."""
-        generator = self.generator(grid, potential, beta)
+        generator = ScharfetterGummel().transport(grid, potential, beta)
         phi, scale = _laid_out(grid, potential)
         weight = np.empty_like(generator.forward)
         _kernels.limited_weights(phi, beta, scale, generator.forward, generator.backward, weight)

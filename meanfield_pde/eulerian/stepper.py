@@ -75,8 +75,10 @@ class Equation:
         return self.flux.transport(self.grid, potential, self.beta)
 
     def generator(self, potential: Array) -> Generator:
-        """Rates of the linear flux for a potential."""
-        return self.flux.generator(self.grid, potential, self.beta)
+        """Rates of a linear flux for a potential."""
+        transport = self.transport(potential)
+        assert isinstance(transport, Generator), f"{self.flux.name} is not linear"
+        return transport
 
     @cached_property
     def constant_transport(self) -> Transport:
