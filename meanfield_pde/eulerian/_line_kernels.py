@@ -18,63 +18,89 @@ TILE = 8
 
 
 @njit(cache=True, nogil=True)
-def pack(plane: Array, axis: int, out: Array) -> None:
-    """Lay out the lines along an axis of a plane (nx, ny) in blocks."""
+def pack_block(plane: Array, axis: int, block: int, out: Array) -> None:
+    """Copy a block of the lines along an axis of a plane (nx, ny)."""
     n, lines = plane.shape[axis], plane.shape[1 - axis]
-    for b in range(out.shape[0]):
-        width = min(WIDTH, lines - b * WIDTH)
-        if width < WIDTH:
-            out[b] = 0.0
-        if axis == 0:
-            for i in range(n):
-                for j in range(width):
-                    out[b, i, j] = plane[i, b * WIDTH + j]
-        else:
-            for i0 in range(0, n, TILE):
-                for j in range(width):
-                    for i in range(i0, min(i0 + TILE, n)):
-                        out[b, i, j] = plane[b * WIDTH + j, i]
+    first = block * WIDTH
+    width = min(WIDTH, lines - first)
+    if width < WIDTH:
+        out[:] = 0.0
+    if axis == 0:
+        for i in range(n):
+            for j in range(width):
+                out[i, j] = plane[i, first + j]
+    else:
+        for i0 in range(0, n, TILE):
+            for j in range(width):
+                for i in range(i0, min(i0 + TILE, n)):
+                    out[i, j] = plane[first + j, i]
 
 
 @njit(cache=True, nogil=True)
-def unpack(blocks: Array, axis: int, out: Array) -> None:
-    """Bring blocks back into a plane (nx, ny)."""
+def unpack_block(values: Array, axis: int, block: int, out: Array) -> None:
+    """Copy a block back into a plane."""
     n, lines = out.shape[axis], out.shape[1 - axis]
-    for b in range(blocks.shape[0]):
-        width = min(WIDTH, lines - b * WIDTH)
-        if axis == 0:
-            for i in range(n):
-                for j in range(width):
-                    out[i, b * WIDTH + j] = blocks[b, i, j]
-        else:
-            for i0 in range(0, n, TILE):
-                for j in range(width):
-                    for i in range(i0, min(i0 + TILE, n)):
-                        out[b * WIDTH + j, i] = blocks[b, i, j]
+    first = block * WIDTH
+    width = min(WIDTH, lines - first)
+    if axis == 0:
+        for i in range(n):
+            for j in range(width):
+                out[i, first + j] = values[i, j]
+    else:
+        for i0 in range(0, n, TILE):
+            for j in range(width):
+                for i in range(i0, min(i0 + TILE, n)):
+                    out[first + j, i] = values[i, j]
+
+
+@njit(cache=True, nogil=True)
+def pack(plane: Array, axis: int, out: Array) -> None:
+    """Lay out all lines along an axis of a plane."""
+    for b in range(len(out)):
+        pack_block(plane, axis, b, out[b])
 
 
 @njit(cache=True, nogil=True)
 def euler_step(
-    rho: Array, forward: Array, backward: Array, dt: float, periodic: bool, out: Array
+    rho: Array,
+    forward: Array,
+    backward: Array,
+    dt: float,
+    axis: int,
+    periodic: bool,
+    out: Array,
 ) -> None:
-    """Implicit Euler step along every line."""
-    inverse = np.empty(rho.shape[1:])
-    for b in range(len(rho)):
-        solve_block(rho[b], forward[b], backward[b], dt, periodic, inverse, out[b])
+    """Implicit Euler step along every line of a plane; rates in blocks, out may be rho."""
+    n = rho.shape[axis]
+    start, end, inverse = np.empty((n, WIDTH)), np.empty((n, WIDTH)), np.empty((n, WIDTH))
+    for b in range(len(forward)):
+        pack_block(rho, axis, b, start)
+        solve_block(start, forward[b], backward[b], dt, periodic, inverse, end)
+        unpack_block(end, axis, b, out)
 
 
 @njit(cache=True, nogil=True)
 def second_order_step(
-    rho: Array, forward: Array, backward: Array, lag: Array, dt: float, periodic: bool, out: Array
+    rho: Array,
+    forward: Array,
+    backward: Array,
+    lag: Array,
+    dt: float,
+    axis: int,
+    periodic: bool,
+    out: Array,
 ) -> None:
-    """Both stages of MPRK22 along every line, with the same rates in both."""
-    inverse, stage = np.empty(rho.shape[1:]), np.empty(rho.shape[1:])
-    down, up = np.empty(rho.shape[1:]), np.empty(rho.shape[1:])
-    for b in range(len(rho)):
+    """Both stages of MPRK22 along every line of a plane, with the same rates; out may be rho."""
+    n = rho.shape[axis]
+    start, stage, inverse = np.empty((n, WIDTH)), np.empty((n, WIDTH)), np.empty((n, WIDTH))
+    down, up = np.empty((n, WIDTH)), np.empty((n, WIDTH))
+    for b in range(len(forward)):
         f, g = forward[b], backward[b]
-        solve_block(rho[b], f, g, dt, periodic, inverse, stage)
-        weigh_block(rho[b], stage, f, g, f, g, lag[b], 1.0 / dt, down, up)
-        solve_block(rho[b], down, up, dt, periodic, inverse, out[b])
+        pack_block(rho, axis, b, start)
+        solve_block(start, f, g, dt, periodic, inverse, stage)
+        weigh_block(start, stage, f, g, f, g, lag[b], 1.0 / dt, down, up)
+        solve_block(start, down, up, dt, periodic, inverse, stage)
+        unpack_block(stage, axis, b, out)
 
 
 @njit(cache=True, nogil=True)
@@ -87,15 +113,20 @@ def second_stage(
     later_backward: Array,
     lag: Array,
     dt: float,
+    axis: int,
     periodic: bool,
     out: Array,
 ) -> None:
-    """Second stage of MPRK22 along every line, with the stage's own rates."""
-    inverse, down, up = np.empty(rho.shape[1:]), np.empty(rho.shape[1:]), np.empty(rho.shape[1:])
-    for b in range(len(rho)):
+    """Second stage of MPRK22 along every line of a plane, with the stage's own rates."""
+    n = rho.shape[axis]
+    start, end, inverse = np.empty((n, WIDTH)), np.empty((n, WIDTH)), np.empty((n, WIDTH))
+    down, up = np.empty((n, WIDTH)), np.empty((n, WIDTH))
+    for b in range(len(forward)):
+        pack_block(rho, axis, b, start)
+        pack_block(stage, axis, b, end)
         weigh_block(
-            rho[b],
-            stage[b],
+            start,
+            end,
             forward[b],
             backward[b],
             later_forward[b],
@@ -105,7 +136,8 @@ def second_stage(
             down,
             up,
         )
-        solve_block(rho[b], down, up, dt, periodic, inverse, out[b])
+        solve_block(start, down, up, dt, periodic, inverse, end)
+        unpack_block(end, axis, b, out)
 
 
 @njit(cache=True, nogil=True)

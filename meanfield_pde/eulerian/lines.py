@@ -27,46 +27,59 @@ class Lines:
         lag = self.generator.lag
         return np.zeros_like(self.forward) if lag is None else self._lay_out(lag[self.axis])
 
-    def euler(self, rho: Array, dt: float) -> Array:
-        """Implicit Euler."""
-        columns, out = self._lay_out(rho), np.empty_like(self.forward)
-        _line_kernels.euler_step(columns, self.forward, self.backward, dt, self.periodic, out)
-        return self._lay_back(out, rho.shape)
-
-    def second_order(self, rho: Array, dt: float) -> Array:
-        """Both stages of MPRK22 with these rates."""
-        columns, out = self._lay_out(rho), np.empty_like(self.forward)
-        _line_kernels.second_order_step(
-            columns, self.forward, self.backward, self.lag, dt, self.periodic, out
+    def euler(self, rho: Array, dt: float, out: Array | None = None) -> Array:
+        """Implicit Euler, into ``out`` (which may be rho) where it is given."""
+        end = np.empty_like(rho) if out is None else out
+        _line_kernels.euler_step(
+            self._plane(rho),
+            self.forward,
+            self.backward,
+            dt,
+            self.axis,
+            self.periodic,
+            self._plane(end),
         )
-        return self._lay_back(out, rho.shape)
+        return end
+
+    def second_order(self, rho: Array, dt: float, out: Array | None = None) -> Array:
+        """Both stages of MPRK22 with these rates, into ``out`` (which may be rho)."""
+        end = np.empty_like(rho) if out is None else out
+        _line_kernels.second_order_step(
+            self._plane(rho),
+            self.forward,
+            self.backward,
+            self.lag,
+            dt,
+            self.axis,
+            self.periodic,
+            self._plane(end),
+        )
+        return end
 
     def second_stage(self, rho: Array, stage: Array, later: Lines, dt: float) -> Array:
         """Second stage of MPRK22 with the rates of the first here, its own in ``later``."""
-        out = np.empty_like(self.forward)
+        end = np.empty_like(rho)
         _line_kernels.second_stage(
-            self._lay_out(rho),
-            self._lay_out(stage),
+            self._plane(rho),
+            self._plane(stage),
             self.forward,
             self.backward,
             later.forward,
             later.backward,
             self.lag,
             dt,
+            self.axis,
             self.periodic,
-            out,
+            self._plane(end),
         )
-        return self._lay_back(out, rho.shape)
+        return end
+
+    def _plane(self, values: Array) -> Array:
+        return values.reshape(self._shape)  # a view: densities are contiguous
 
     def _lay_out(self, values: Array) -> Array:
-        plane: Array = np.ascontiguousarray(values).reshape(self._shape)
         width = _line_kernels.WIDTH
         blocks = -(-self._shape[1 - self.axis] // width)
         out = np.empty((blocks, self._shape[self.axis], width))
-        _line_kernels.pack(plane, self.axis, out)
+        _line_kernels.pack(np.ascontiguousarray(values).reshape(self._shape), self.axis, out)
         return out
-
-    def _lay_back(self, blocks: Array, shape: tuple[int, ...]) -> Array:
-        plane = np.empty(self._shape)
-        _line_kernels.unpack(blocks, self.axis, plane)
-        return plane.reshape(shape)

@@ -276,21 +276,22 @@ class MPRK22(Stepper):
 
     def _by_lines(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
         equation, energy = state.equation, state.equation.energy
+        rho = np.ascontiguousarray(state.rho)
         along = [Lines(generator, axis) for axis in (0, 1)]
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
         stage = _mean_of_both(
-            state.rho, lambda k: along[1 - k].euler(along[k].euler(state.rho, dt), dt)
+            rho, lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
         )
         if not energy.constant:
             generator = equation.generator(0.5 * (state.potential + energy.potential(stage)))
             along = [Lines(generator, axis) for axis in (0, 1)]
 
         def symmetric(k: int) -> Array:
-            rho = along[k].second_order(state.rho, 0.5 * dt)
-            rho = along[1 - k].second_order(rho, dt)
-            return along[k].second_order(rho, 0.5 * dt)
+            end = along[k].second_order(rho, 0.5 * dt)
+            along[1 - k].second_order(end, dt, out=end)
+            return along[k].second_order(end, 0.5 * dt, out=end)
 
-        return stage, _mean_of_both(state.rho, symmetric)
+        return stage, _mean_of_both(rho, symmetric)
 
 
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
@@ -299,9 +300,13 @@ STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22"
 def _mean_of_both(rho: Array, end: Callable[[int], Array]) -> Array:
     """Mean of two orders of splitting, side by side where the grid is large enough to gain."""
     if rho.size < SIDE_BY_SIDE:
-        return 0.5 * (end(0) + end(1))
-    other = _second_thread().submit(end, 1)
-    return 0.5 * (end(0) + other.result())
+        one, other = end(0), end(1)
+    else:
+        other_thread = _second_thread().submit(end, 1)
+        one, other = end(0), other_thread.result()
+    one += other
+    one *= 0.5
+    return one
 
 
 @cache
