@@ -17,7 +17,7 @@ TILE = 8
 """Numbers in a line of the cache."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def pack_block(plane: Array, axis: int, block: int, out: Array) -> None:
     """Copy a block of the lines along an axis of a plane (nx, ny)."""
     n, lines = plane.shape[axis], plane.shape[1 - axis]
@@ -36,7 +36,7 @@ def pack_block(plane: Array, axis: int, block: int, out: Array) -> None:
                     out[i, j] = plane[first + j, i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def unpack_block(values: Array, axis: int, block: int, out: Array) -> None:
     """Copy a block back into a plane."""
     n, lines = out.shape[axis], out.shape[1 - axis]
@@ -53,14 +53,14 @@ def unpack_block(values: Array, axis: int, block: int, out: Array) -> None:
                     out[first + j, i] = values[i, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def pack(plane: Array, axis: int, out: Array) -> None:
     """Lay out all lines along an axis of a plane."""
     for b in range(len(out)):
         pack_block(plane, axis, b, out[b])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def euler_step(
     rho: Array,
     forward: Array,
@@ -79,7 +79,7 @@ def euler_step(
         unpack_block(end, axis, b, out)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def second_order_step(
     rho: Array,
     forward: Array,
@@ -103,7 +103,7 @@ def second_order_step(
         unpack_block(stage, axis, b, out)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def second_stage(
     rho: Array,
     stage: Array,
@@ -140,7 +140,7 @@ def second_stage(
         unpack_block(end, axis, b, out)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def weigh_block(
     rho: Array,
     stage: Array,
@@ -191,7 +191,7 @@ def weigh_block(
                 up[i, j] += surplus * later_forward[i, j] * (here / there)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def solve_block(
     rho: Array,
     forward: Array,
@@ -237,7 +237,7 @@ def solve_block(
             out[i, j] = (out[i, j] + gained) * inverse[i, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def solve_rings(
     rho: Array,
     forward: Array,

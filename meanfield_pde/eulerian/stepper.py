@@ -27,9 +27,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csc_array, eye_array
@@ -51,10 +50,6 @@ MOST_SECONDS = 10.0
 
 MOST_LAG = 50.0
 """Lag of a face, relative to dt, up to which it counts in estimates."""
-
-
-SIDE_BY_SIDE = 10_000
-"""Cells from which the two orders of a splitting run in two threads."""
 
 
 class StepFailedError(Exception):
@@ -280,7 +275,7 @@ class MPRK22(Stepper):
         along = [Lines(generator, axis) for axis in (0, 1)]
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
         stage = _mean_of_both(
-            rho, lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
+            lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
         )
         if not energy.constant:
             generator = equation.generator(0.5 * (state.potential + energy.potential(stage)))
@@ -291,27 +286,18 @@ class MPRK22(Stepper):
             along[1 - k].second_order(end, dt, out=end)
             return along[k].second_order(end, 0.5 * dt, out=end)
 
-        return stage, _mean_of_both(rho, symmetric)
+        return stage, _mean_of_both(symmetric)
 
 
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
 
 
-def _mean_of_both(rho: Array, end: Callable[[int], Array]) -> Array:
-    """Mean of two orders of splitting, side by side where the grid is large enough to gain."""
-    if rho.size < SIDE_BY_SIDE:
-        one, other = end(0), end(1)
-    else:
-        other_thread = _second_thread().submit(end, 1)
-        one, other = end(0), other_thread.result()
-    one += other
-    one *= 0.5
-    return one
-
-
-@cache
-def _second_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="splitting")
+def _mean_of_both(end: Callable[[int], Array]) -> Array:
+    """Mean of the two orders of a splitting."""
+    mean = end(0)
+    mean += end(1)
+    mean *= 0.5
+    return mean
 
 
 def averaged_step(
