@@ -229,9 +229,7 @@ def test_line_kernels_interpreted(n, m, periodic):
     stage[n // 2, 1] = 0.0
     check_interpreted(euler_step, rho, f, b, 5.0, periodic, out, outs=1)
     check_interpreted(second_order_step, rho, f, b, lag, 5.0, periodic, out, outs=1)
-    check_interpreted(
-        second_stage, rho, stage, f, b, 2 * f, 2 * b, lag, 5.0, periodic, out, outs=1
-    )
+    check_interpreted(second_stage, rho, stage, f, b, 2 * f, 2 * b, lag, 5.0, periodic, out, outs=1)
     down, up = np.empty((2, n, WIDTH))
     check_interpreted(
         weigh_block, rho, 0, stage, 0, f, b, 2 * f, 2 * b, lag, 0, 0.2, down, up, outs=2

@@ -48,10 +48,16 @@ class Line:
         """Largest rate of loss."""
         return float((self.down + np.roll(self.up, 1)).max())
 
+    def steps(self, t: float) -> int:
+        """Highest power of P in the exponential."""
+        if self.lag > 0.0:
+            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow)))
+        return highest(t * self.outflow)
+
     def powers(self, t: float) -> tuple[float, Array]:
         """Step delta, and weights of the powers of P that make up the exponential."""
         if self.lag > 0.0:
-            n = max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow)))
+            n = self.steps(t)
             return t / n, np.eye(1, n + 1, n)[0]
         return poisson(t, self.outflow)
 
@@ -68,8 +74,8 @@ class Line:
     def act(self, rho: Array, t: float) -> Array:
         """Exponential times the columns of rho (n, m), by repeated squaring."""
         if self.lag > 0.0:
-            step, weights = self.powers(t)
-            power, count = self.matrix(step), len(weights) - 1
+            count = self.steps(t)
+            power = self.matrix(t / count)
         else:
             doublings = max(0, int(np.ceil(np.log2(max(t * self.outflow / FIRST, 1.0)))))
             count = 2**doublings
@@ -89,12 +95,17 @@ class Line:
             power /= power.sum(axis=0)  # else rounding of the sums doubles with every squaring
 
 
+def highest(mean: float) -> int:
+    """Number beyond which Poisson weights of that mean vanish."""
+    return int(mean + TAIL * np.sqrt(mean) + 20.0) if mean > 0 else 0
+
+
 def poisson(t: float, outflow: float) -> tuple[float, Array]:
     """Step 1 / outflow, and Poisson weights of mean t * outflow, cut off where they vanish."""
     if not outflow > 0.0:
         return t, np.ones(1)
     mean = t * outflow
-    k = np.arange(np.ceil(mean + TAIL * np.sqrt(mean) + 20.0))
+    k = np.arange(highest(mean) + 1.0)
     weights = np.exp(k * np.log(mean) - mean - gammaln(k + 1.0)) if mean > 0 else 1.0 * (k == 0)
     return 1.0 / outflow, weights / weights.sum()
 
@@ -117,7 +128,7 @@ def cost(generator: Generator, t: float) -> float:
     """Seconds, about, that `exponential` takes."""
     lines = lines_of(generator)
     if lines is None:
-        return STEP_COST * generator.grid.size * len(poisson(t, generator.outflow)[1])
+        return STEP_COST * generator.grid.size * (highest(t * generator.outflow) + 1)
     if len(lines) == 1:
         return min(_costs(lines[0], t))
     return sum(_costs(line, t)[1] * 2 for line in lines)
@@ -125,8 +136,7 @@ def cost(generator: Generator, t: float) -> float:
 
 def _costs(line: Line, t: float) -> tuple[float, float]:
     """Seconds, about, step by step and by repeated squaring."""
-    steps = len(line.powers(t)[1])
-    cells = len(line.down)
+    steps, cells = line.steps(t) + 1.0, len(line.down)
     return STEP_COST * (cells + 200) * steps, PRODUCT_COST * cells**3 * (np.log2(steps) + 4)
 
 
