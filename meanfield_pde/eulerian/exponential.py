@@ -27,6 +27,10 @@ from meanfield_pde.measures.check import Array
 
 TAIL = 9.0
 """Standard deviations of a Poisson law beyond which its weights are left out."""
+ROOM = 1e-14
+"""Relative room below the largest step without negative entries: P rho is rounded."""
+EMPTY = 1e-300
+"""Density that underflows: it has no digits left, and its rounding no sign."""
 FIRST = 1 / 16
 """Mean number of jumps in the matrix that is squared: a short sum gives it to rounding."""
 STEP_COST, PRODUCT_COST = 1.0e-9, 0.06e-9
@@ -51,7 +55,7 @@ class Line:
     def steps(self, t: float) -> int:
         """Highest power of P in the exponential."""
         if self.lag > 0.0:
-            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow)))
+            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow * (1 + ROOM))))
         return highest(t * self.outflow)
 
     def powers(self, t: float) -> tuple[float, Array]:
@@ -96,7 +100,7 @@ class Line:
 
 
 def highest(mean: float) -> int:
-    """Number beyond which Poisson weights of that mean vanish."""
+    """Return the number beyond which Poisson weights of that mean vanish."""
     return int(mean + TAIL * np.sqrt(mean) + 20.0) if mean > 0 else 0
 
 
@@ -104,6 +108,7 @@ def poisson(t: float, outflow: float) -> tuple[float, Array]:
     """Step 1 / outflow, and Poisson weights of mean t * outflow, cut off where they vanish."""
     if not outflow > 0.0:
         return t, np.ones(1)
+    outflow *= 1 + ROOM
     mean = t * outflow
     k = np.arange(highest(mean) + 1.0)
     weights = np.exp(k * np.log(mean) - mean - gammaln(k + 1.0)) if mean > 0 else 1.0 * (k == 0)
@@ -161,4 +166,5 @@ def exponential(generator: Generator, rho: Array, t: float) -> Array:
 def _by_steps(rho: Array, forward: Array, backward: Array, step: float, weights: Array) -> Array:
     out = np.empty_like(rho)
     _kernels.polynomial(np.ascontiguousarray(rho), forward, backward, step, weights, out)
+    out[(out < 0.0) & (out > -EMPTY)] = 0.0
     return out
