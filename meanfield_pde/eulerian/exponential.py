@@ -52,17 +52,25 @@ class Line:
         """Largest rate of loss."""
         return float((self.down + np.roll(self.up, 1)).max())
 
-    def steps(self, t: float) -> int:
+    def highest(self, t: float) -> int:
         """Highest power of P in the exponential."""
         if self.lag > 0.0:
-            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow * (1 + ROOM))))
+            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow * (1 - ROOM))))
         return highest(t * self.outflow)
+
+    def euler(self, t: float) -> tuple[float, int]:
+        """Step and number of the Euler steps that make up the exponential with a lag.
+
+        Where they are as long as the outflow allows, their sum is t but for `ROOM`.
+        """
+        n = self.highest(t)
+        return min(t / n, (1 - ROOM) / self.outflow), n
 
     def powers(self, t: float) -> tuple[float, Array]:
         """Step delta, and weights of the powers of P that make up the exponential."""
         if self.lag > 0.0:
-            n = self.steps(t)
-            return t / n, np.eye(1, n + 1, n)[0]
+            step, n = self.euler(t)
+            return step, np.eye(1, n + 1, n)[0]
         return poisson(t, self.outflow)
 
     def matrix(self, step: float) -> Array:
@@ -78,8 +86,8 @@ class Line:
     def act(self, rho: Array, t: float) -> Array:
         """Exponential times the columns of rho (n, m), by repeated squaring."""
         if self.lag > 0.0:
-            count = self.steps(t)
-            power = self.matrix(t / count)
+            step, count = self.euler(t)
+            power = self.matrix(step)
         else:
             doublings = max(0, int(np.ceil(np.log2(max(t * self.outflow / FIRST, 1.0)))))
             count = 2**doublings
@@ -141,7 +149,7 @@ def cost(generator: Generator, t: float) -> float:
 
 def _costs(line: Line, t: float) -> tuple[float, float]:
     """Seconds, about, step by step and by repeated squaring."""
-    steps, cells = line.steps(t) + 1.0, len(line.down)
+    steps, cells = line.highest(t) + 1.0, len(line.down)
     return STEP_COST * (cells + 200) * steps, PRODUCT_COST * cells**3 * (np.log2(steps) + 4)
 
 
