@@ -136,6 +136,18 @@ def test_both_ways_agree(monkeypatch):
             np.testing.assert_allclose(*results, rtol=0, atol=1e-12 * rho.max())
 
 
+def test_long_times_are_cut_into_pieces(monkeypatch):
+    """In a potential that is no sum, whose weights would be as many as jumps."""
+    grid = GRIDS["plane"]
+    phi, rho = mixed(grid), start(grid)
+    built, matrix = FLUXES["sg"].generator(grid, phi, BETA), generator(grid, phi, BETA)
+    monkeypatch.setattr(module, "MOST_WEIGHTS", 50)
+    for mean in (49.0, 51.0, 1234.5):
+        exact = (slow(matrix, time_of(built, mean)) @ rho.ravel()).reshape(grid.shape)
+        found = exponential(built, rho, time_of(built, mean))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12 * rho.max())
+
+
 def test_nothing_happens_in_no_time(grid):
     built, rho = FLUXES["sg"].generator(grid, separable(grid), BETA), start(grid)
     np.testing.assert_array_equal(exponential(built, rho, 0.0), rho)

@@ -27,6 +27,8 @@ from meanfield_pde.measures.check import Array
 
 TAIL = 9.0
 """Standard deviations of a Poisson law beyond which its weights are left out."""
+MOST_WEIGHTS = 1_000_000
+"""Mean number of jumps beyond which a time is cut into pieces, for the length of their weights."""
 ROOM = 1e-14
 """Relative room below the largest step without negative entries: P rho is rounded."""
 EMPTY = 1e-300
@@ -157,8 +159,11 @@ def exponential(generator: Generator, rho: Array, t: float) -> Array:
     """``exp(t A) rho``, of the shape of the grid: nonnegative, and of the same mass."""
     lines = lines_of(generator)
     if lines is None:
-        step, weights = poisson(t, generator.outflow)
-        return _by_steps(rho, generator.forward, generator.backward, step, weights)
+        pieces = 1 + int(t * generator.outflow / MOST_WEIGHTS)
+        step, weights = poisson(t / pieces, generator.outflow)
+        for _ in range(pieces):
+            rho = _by_steps(rho, generator.forward, generator.backward, step, weights)
+        return rho
     if len(lines) == 2:
         return np.ascontiguousarray(lines[1].act(lines[0].act(rho, t).T, t).T)
     line = lines[0]
