@@ -14,6 +14,7 @@ from meanfield_pde.eulerian.exponential import cost
 from meanfield_pde.eulerian.flux import FLUXES
 from meanfield_pde.eulerian.march import ENERGY_RISE, March, StuckError
 from meanfield_pde.eulerian.stepper import (
+    MPRK22,
     STEPPERS,
     Equation,
     Heun,
@@ -302,6 +303,28 @@ def test_a_schedule_is_a_clock():
     still = mf.solve(problem(rate=lambda t: 0.0))
     np.testing.assert_array_equal(still.densities[-1].values, START.values)
     assert still.statistics.steps == 0
+
+
+@pytest.mark.parametrize("kind", [Heun, MPRK22])
+def test_every_step_is_held_to_the_tolerance(kind):
+    """Explicit or implicit: an error just below it is taken, one just above is not."""
+
+    class Claiming(kind):
+        def step(self, state, dt, estimate):
+            tried.append(dt)
+            return Step(super().step(state, dt, estimate).rho, claimed * 1e-3)
+
+    for claimed, taken in ((0.999, True), (1.001, False)):
+        tried = []
+        march = March(equation(), Claiming(), START.values, 0.5, 1e-3)
+        if taken:
+            march.advance(0.01, lambda passed: None)
+            assert march.rejected == 0
+        else:
+            with pytest.raises(StuckError, match="1.0e"):
+                march.advance(0.01, lambda passed: None)
+            assert march.steps == 0
+            assert tried == sorted(tried, reverse=True)
 
 
 def test_the_same_twice():
