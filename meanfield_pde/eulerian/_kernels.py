@@ -105,7 +105,7 @@ def compact_face(
     excess = uphill * scale + 0.5 * size - beta
     divisor = 1.0 if near else size
     square = q * q
-    series = 1.0 / 30240.0 - square * (1.0 / 1209600.0 - square / 47900160.0)
+    series = 1.0 / 30240.0 - square * (1.0 / 1209600.0 - square * (1.0 / 47900160.0))
     series = 1.0 / 12.0 - square * (1.0 / 720.0 - square * series)
     lag = inverse * series if near else excess / divisor / divisor  # the square may underflow
     share = lag * beta
