@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 from functools import partial
 
 import numpy as np
@@ -163,6 +164,54 @@ def generator(grid, potential, beta):
                 matrix[target, k] += leaving
                 matrix[k, k] -= leaving
     return matrix
+
+
+def excess(q):
+    """``((q/2) coth(q/2) - 1) / q^2``, by 60 decimal digits; 1/12 at q = 0."""
+    with localcontext() as context:
+        context.prec = 60
+        half = abs(Decimal(float(q))) / 2
+        if half < Decimal("1e-15"):
+            return 1 / 12
+        up, down = half.exp(), (-half).exp()
+        return float((half * (up + down) / (up - down) - 1) / (4 * half * half))
+
+
+def compact_faces(grid, potential, beta):
+    """Factors of the rates, and lags, of the compact flux at the upper faces, face by face.
+
+    The factor is ``1 + (h^2 Phi'' / 12 beta) (12 excess)^2``, within [1/2, 2], with the mean of
+    the second differences at both cells, or the one there is beside a wall; the lag is ``h^2
+    excess / beta``, or ``h / (2 |Phi'|)`` at beta = 0.
+    """
+    factor, lag = np.ones((2, grid.dim, *grid.shape))
+    lag[:] = 0.0
+    for here in np.ndindex(grid.shape):
+        for axis, (n, h) in enumerate(zip(grid.cells, grid.spacing, strict=True)):
+
+            def phi(step, here=here, axis=axis, n=n):
+                place = here[axis] + step
+                if not (grid.periodic or 0 <= place < n):
+                    return None
+                return potential[(*here[:axis], place % n, *here[axis + 1 :])]
+
+            around = [phi(step) for step in (-1, 0, 1, 2)]
+            if n == 1 or around[2] is None:
+                continue
+            drop = around[2] - around[1]
+            if beta == 0:
+                lag[(axis, *here)] = 0.5 * h**2 / abs(drop) if drop else 0.0
+                continue
+            triples = [x for x in (around[:3], around[1:]) if None not in x]
+            bends = [a - 2 * b + c for a, b, c in triples]
+            bend = sum(bends) / max(len(bends), 1)
+            share = excess(drop / beta)
+            lag[(axis, *here)] = h**2 / beta * share
+            full = 1 + bend / (12 * beta) * (12 * share) ** 2
+            factor[(axis, *here)] = min(max(full, 0.5), 2.0)
+    if grid.dim == 1:  # kernels have two axes
+        factor, lag = (np.stack([x[0], fill + 0 * x[0]]) for x, fill in ((factor, 1), (lag, 0)))
+    return factor, lag
 
 
 def method_of_lines(energy, rho, t1):

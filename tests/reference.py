@@ -84,6 +84,29 @@ def gradient(function, point, step=1e-5):
     return result.reshape(point.shape)
 
 
+# -- exponentials
+
+
+def exponential(generator, t):
+    """``exp(t A)`` by squaring a Taylor polynomial in long doubles; columns of A sum to 0.
+
+    On the diagonal is what the rest of a column adds up to, so that nothing is lost in squaring
+    but the roundings of long doubles.
+    """
+    matrix = generator.astype(np.longdouble)
+    np.fill_diagonal(matrix, 0)
+    np.fill_diagonal(matrix, -matrix.sum(axis=0))
+    halvings = max(0, math.ceil(math.log2(max(4 * t * float(np.abs(matrix).max()), 1))))
+    matrix = matrix * (np.longdouble(t) / 2**halvings)
+    result = term = np.eye(len(matrix), dtype=np.longdouble)
+    for k in range(1, 25):
+        term = matrix @ term / k
+        result = result + term
+    for _ in range(halvings):
+        result = result @ result
+    return result
+
+
 # -- moments
 
 

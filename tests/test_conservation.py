@@ -11,6 +11,7 @@ from problems import Upwind, half_square
 from reference import PROPERTY, ULP, order
 
 import meanfield_pde as mf
+from meanfield_pde.eulerian.exponential import exponential
 from meanfield_pde.eulerian.flux import FLUXES, Flux, Generator
 from meanfield_pde.eulerian.march import ENERGY_RISE, March
 from meanfield_pde.eulerian.stepper import (
@@ -24,7 +25,8 @@ from meanfield_pde.eulerian.stepper import (
 )
 
 MASS = 1e-13
-METHODS = [("sg", "heun"), ("rl", "heun"), ("sg", "b1"), ("sg", "mprk22")]
+METHODS = [("sg", "heun"), ("rl", "heun"), ("compact", "heun")]
+METHODS += [(flux, name) for flux in ("sg", "compact") for name in ("b1", "b2", "mprk22")]
 """Every flux with every stepper that it goes with."""
 BETA = 0.05
 
@@ -120,9 +122,12 @@ def defects(equation, densities, energies):
 @pytest.mark.parametrize("beta", [BETA, 0.0], ids=["diffusion", "no diffusion"])
 @pytest.mark.parametrize("dt", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("name", list(SETTINGS))
-def test_b1_keeps_the_laws_at_every_step_size(name, dt, beta):
-    equation = equation_of(name, beta)
-    densities, energies = marched(equation, start(equation.grid).values, STEPPERS["b1"], dt, 6)
+@pytest.mark.parametrize(
+    ("flux", "stepper"), [("sg", "b1"), ("compact", "b1"), ("sg", "b2"), ("compact", "b2")]
+)
+def test_averaged_steps_keep_the_laws_at_every_step_size(name, dt, beta, flux, stepper):
+    equation = equation_of(name, beta, flux)
+    densities, energies = marched(equation, start(equation.grid).values, STEPPERS[stepper], dt, 6)
     mass, lowest, rise = defects(equation, densities, energies)
     assert mass <= MASS
     assert lowest >= 0
@@ -132,9 +137,10 @@ def test_b1_keeps_the_laws_at_every_step_size(name, dt, beta):
 
 @pytest.mark.parametrize("beta", [BETA, 0.0], ids=["diffusion", "no diffusion"])
 @pytest.mark.parametrize("dt", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("flux", ["sg", "compact"])
 @pytest.mark.parametrize("name", list(SETTINGS))
-def test_mprk22_keeps_mass_and_sign_at_every_step_size(name, dt, beta):
-    equation = equation_of(name, beta)
+def test_mprk22_keeps_mass_and_sign_at_every_step_size(name, flux, dt, beta):
+    equation = equation_of(name, beta, flux)
     densities, energies = marched(equation, start(equation.grid).values, STEPPERS["mprk22"], dt, 6)
     mass, lowest, _ = defects(equation, densities, energies)
     assert mass <= MASS
@@ -219,16 +225,18 @@ def test_a_rise_of_the_energy_is_caught():
     assert laws()[2] <= ENERGY_RISE < laws(Changed(lambda rho: np.roll(rho, 3)))[2]
 
 
-def test_an_explicit_potential_in_an_implicit_step_is_caught():
+@pytest.mark.parametrize("stepper", ["b1", "b2"])
+def test_an_explicit_potential_in_an_implicit_step_is_caught(stepper):
     """Planted: the potential of the start in place of the secant; then dt = 10 is too long."""
+    propagate = {"b1": implicit_euler, "b2": exponential}[stepper]
 
     class Explicit(mf.B1):
         def _solve(self, state, dt):
-            return implicit_euler(state.equation.generator(state.potential), state.rho, dt)
+            return propagate(state.equation.generator(state.potential), state.rho, dt)
 
     # Repulsion overshoots: what was crowded is emptied, and crowded again.
     name = "phases apart"
-    assert laws(STEPPERS["b1"], name=name, dt=10.0)[2] <= ENERGY_RISE
+    assert laws(STEPPERS[stepper], name=name, dt=10.0)[2] <= ENERGY_RISE
     assert laws(Explicit(), name=name, dt=10.0)[2] > 1e-3
 
 
@@ -260,7 +268,7 @@ def moved_by_a_step(name, stepper, dt, flux="sg"):
     return float(np.abs(new - rho).sum() * grid.volume)
 
 
-STEPS = [("heun", np.inf)] + [(n, dt) for n in ("b1", "mprk22") for dt in (0.01, 1.0, 100.0)]
+STEPS = [("heun", np.inf)] + [(n, dt) for n in ("b1", "b2", "mprk22") for dt in (0.01, 1.0, 100.0)]
 
 
 @pytest.mark.parametrize(("stepper", "dt"), STEPS)
@@ -268,6 +276,12 @@ STEPS = [("heun", np.inf)] + [(n, dt) for n in ("b1", "mprk22") for dt in (0.01,
 def test_gibbs_states_stay(name, stepper, dt):
     # The potential is a sum of numbers up to 30, rounded, and divided by beta = 1/20.
     assert moved_by_a_step(name, STEPPERS[stepper], dt) <= 1e-13
+
+
+@pytest.mark.parametrize(("stepper", "dt"), STEPS)
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_gibbs_states_of_the_compact_flux_stay(name, stepper, dt):
+    assert moved_by_a_step(name, STEPPERS[stepper], dt, "compact") <= 1e-13
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))
@@ -313,12 +327,21 @@ def identity_defect(name, stepper, steps, factor=1.0):
 @pytest.mark.parametrize(
     "name", ["potential", "attraction", "network", "logistic network", "phases", "phases apart"]
 )
-@pytest.mark.parametrize(("stepper", "expected"), [("heun", 2), ("mprk22", 2), ("b1", 1)])
+@pytest.mark.parametrize(
+    ("stepper", "expected"), [("heun", 2), ("mprk22", 2), ("b1", 1), ("b2", 2)]
+)
 def test_dissipation_identity(name, stepper, expected):
-    """What the free energy loses is what the scheme dissipates, to the order of the method."""
+    """What the free energy loses is what the scheme dissipates, to the order of the method.
+
+    The secant of a convex energy that is not quadratic is the potential at its end: b2 with it is
+    not symmetric in time, and between both orders.
+    """
     steps = [100, 200, 400]
     errors = [identity_defect(name, stepper, n) for n in steps]
-    assert order(steps, errors) == pytest.approx(expected, abs=0.1)
+    if (stepper, name) == ("b2", "logistic network"):
+        assert 0.9 < order(steps, errors) < 2.1
+    else:
+        assert order(steps, errors) == pytest.approx(expected, abs=0.1)
     assert errors[0] < 0.01  # at dt = 0.005
 
 
@@ -362,7 +385,7 @@ def quadratic_equations(draw):
     return Equation(grid, (V + W).on(grid), beta, mf.ScharfetterGummel())
 
 
-@given(quadratic_equations(), st.integers(0, 2**32), st.floats(-3, 2))
+@given(quadratic_equations(), st.integers(0, 2**32), st.floats(-3, 3))
 @PROPERTY
 def test_any_quadratic_energy(equation, seed, magnitude):
     rho = start(equation.grid, seed).values
@@ -372,5 +395,5 @@ def test_any_quadratic_energy(equation, seed, magnitude):
         mass, lowest, rise = defects(of_this, densities, energies)
         assert mass <= MASS
         assert lowest >= 0
-        if stepper == "b1":
+        if stepper in ("b1", "b2"):
             assert rise <= ENERGY_RISE

@@ -8,7 +8,7 @@ from problems import Upwind, generator
 from reference import PROPERTY, ULP
 
 import meanfield_pde as mf
-from meanfield_pde.eulerian.flux import FLUXES, Generator, RatioLimited
+from meanfield_pde.eulerian.flux import FLUXES, Compact, Generator, RatioLimited
 
 GRIDS = {
     "line": mf.Grid.box(-2, 2, 12),
@@ -41,7 +41,7 @@ def limited_of(grid, potential, beta):
 
 
 def test_registered():
-    kinds = {"sg": mf.ScharfetterGummel, "rl": RatioLimited}
+    kinds = {"sg": mf.ScharfetterGummel, "rl": RatioLimited, "compact": Compact}
     assert set(FLUXES) == set(kinds)
     for name, kind in kinds.items():
         assert isinstance(FLUXES[name], kind)

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import generator
+from problems import compact_faces, generator
 from reference import PROPERTY, ULP
 
 import meanfield_pde as mf
-from meanfield_pde.energies import _kernels as energy_kernels
-from meanfield_pde.energies._kernels import POWERS, gather, pull
 from meanfield_pde.eulerian import _kernels as density_kernels
+from meanfield_pde.eulerian import _line_kernels as line_kernels
 from meanfield_pde.eulerian._kernels import (
+    compact_face,
+    compact_rates,
+    exponents,
+    face_diffusion,
     flux_form,
     largest_limited_outflow,
     largest_outflow,
@@ -24,10 +27,21 @@ from meanfield_pde.eulerian._kernels import (
     limited_flux_form,
     limited_slope,
     limited_weights,
-    patankar_columns,
-    scharfetter_gummel_pair,
+    polynomial,
     scharfetter_gummel_rates,
-    solve_columns,
+    sides,
+)
+from meanfield_pde.eulerian._line_kernels import (
+    WIDTH,
+    euler_step,
+    pack,
+    pack_block,
+    second_order_step,
+    second_stage,
+    solve_block,
+    solve_rings,
+    unpack_block,
+    weigh_block,
 )
 from meanfield_pde.lagrangian import _kernels as particle_kernels
 from meanfield_pde.lagrangian._kernels import FREE, REFLECT, WRAP, move
@@ -54,11 +68,32 @@ def shape_of(grid):
     return grid.cells if grid.dim == 2 else (grid.cells[0], 1)
 
 
-def rates(grid, potential, beta, kernel=scharfetter_gummel_rates):
+def rates(grid, potential, beta, kernel=scharfetter_gummel_rates, exponent=exponents):
     forward, backward = np.empty((2, 2, *shape_of(grid)))
     phi = potential.reshape(shape_of(grid))
-    kernel(phi, beta, *scale_of(grid), grid.periodic, forward, backward)
+    decay = np.zeros_like(forward)
+    if beta > 0:
+        exponent(phi, beta, decay)
+        decay = np.exp(decay)
+    kernel(phi, decay, beta, scale_of(grid), grid.periodic, forward, backward)
     return forward, backward
+
+
+def sg_pair(difference, beta, scale):
+    """Rates both ways between two cells a distance 1 / sqrt(scale) apart."""
+    grid = mf.Grid.box(0, 2 / np.sqrt(scale), 2)
+    with np.errstate(over="ignore"):  # where the loops are interpreted
+        forward, backward = rates(grid, np.array([0.0, difference]), beta)
+    return float(forward[0, 0, 0]), float(backward[0, 0, 0])
+
+
+def compact(grid, potential, beta, kernel=compact_rates):
+    """Rates and lags of the compact flux."""
+    forward, backward = rates(grid, potential, beta)
+    lag = np.full_like(forward, np.nan)
+    phi = potential.reshape(shape_of(grid))
+    kernel(phi, beta, scale_of(grid), grid.periodic, forward, backward, lag)
+    return forward, backward, lag
 
 
 def scale_of(grid):
@@ -102,7 +137,7 @@ def grid(request):
 
 def test_every_kernel_is_here():
     """No loop is left out of this file."""
-    for module in (density_kernels, energy_kernels, particle_kernels):
+    for module in (density_kernels, line_kernels, particle_kernels):
         names = [
             name
             for name, value in vars(module).items()
@@ -119,18 +154,37 @@ def test_every_kernel_is_here():
 def test_rates_interpreted(grid, beta):
     potential = np.random.default_rng(1).standard_normal(grid.shape)
     fast = rates(grid, potential, beta)
-    slow = rates(grid, potential, beta, interpreted(scharfetter_gummel_rates))
-    np.testing.assert_array_equal(fast, slow)  # both call the same pair
-
-
-@given(st.floats(-1e3, 1e3), st.floats(0, 10))
-@PROPERTY
-def test_pair_interpreted(difference, beta):
     with np.errstate(all="ignore"):
-        slow = interpreted(scharfetter_gummel_pair)(difference, beta, 2.0)
-    fast = scharfetter_gummel_pair(difference, beta, 2.0)
-    # Two libraries may round exp and expm1 differently, in the last place each.
-    np.testing.assert_allclose(fast, slow, rtol=8 * ULP, atol=1e-300)
+        slow = rates(
+            *(grid, potential, beta),
+            *(interpreted(scharfetter_gummel_rates), interpreted(exponents)),
+        )
+    np.testing.assert_array_equal(fast, slow)
+    fast = compact(grid, potential, beta)
+    slow = compact(grid, potential, beta, interpreted(compact_rates))
+    np.testing.assert_array_equal(fast, slow)
+
+
+@given(st.floats(0, 1e3), st.floats(0, 10), st.floats(0, 1e9))
+@PROPERTY
+def test_faces_interpreted(size, beta, uphill):
+    with np.errstate(all="ignore"):
+        decay = np.exp(-np.float64(size) / beta) if beta > 0 else 0.0
+        assert face_diffusion(size, beta, decay) == interpreted(face_diffusion)(size, beta, decay)
+        inverse = 1 / beta if beta > 1e-300 else 0.0
+        check_interpreted(compact_face, size, 0.3 * size, beta, inverse, 0.5, uphill, outs=0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_sides(n, periodic):
+    """Both halves of a second difference count alike, but where a wall leaves one of them."""
+    for place in range(n - 1):
+        there, here = sides(place, n, periodic), interpreted(sides)(place, n, periodic)
+        assert there == here
+        inner = [periodic or place + 1 < n - 1, periodic or place > 0]
+        assert there == tuple(2.0 * x / max(sum(inner), 1) for x in inner)
+        assert there == sides(n - 2 - place, n, periodic)[::-1]
 
 
 def check_interpreted(kernel, *arguments, outs):
@@ -164,14 +218,43 @@ def test_loops_interpreted(grid, beta):
         outs=1,
     )
     assert phi.shape == rho.shape
-    for axis in (0, 1):
-        f, b, r, y = (
-            np.ascontiguousarray(a.T if axis else a)
-            for a in (forward[axis], backward[axis], rho, source)
-        )
-        check_interpreted(solve_columns, r, f, b, 5.0, grid.periodic, np.empty_like(r), outs=1)
-        down, up = np.empty((2, *r.shape))
-        check_interpreted(patankar_columns, r, y, f, b, 2 * f, 2 * b, down, up, outs=2)
+    weight = np.array([0.3, 0.0, 0.5, 0.2])
+    check_interpreted(polynomial, rho, forward, backward, 0.1, weight, out, outs=1)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 16), (3, 16), (5, 21)])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_line_kernels_interpreted(n, m, axis, periodic):
+    rng = np.random.default_rng(3)
+    lines = on_lines(n, m, periodic, 3)
+    stage, lag, out = rng.random((3, n, m))
+    stage[n // 2, 0] = 0.0
+    f, b, lags = (laid_out(x) for x in (*lines[1:], lag))
+    rho, stage, out = (along(x, axis) for x in (lines[0], stage, out))
+    how = (5.0, axis, periodic, out)
+    check_interpreted(euler_step, rho, f, b, *how, outs=1)
+    check_interpreted(second_order_step, rho, f, b, lags, *how, outs=1)
+    check_interpreted(second_stage, rho, stage, f, b, 2 * f, 2 * b, lags, *how, outs=1)
+    check_interpreted(pack, rho, axis, np.empty_like(f), outs=1)
+    block = np.empty(f.shape[1:])
+    check_interpreted(pack_block, rho, axis, len(f) - 1, block, outs=1)
+    check_interpreted(unpack_block, block, axis, len(f) - 1, out, outs=1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_block_kernels_interpreted(n, periodic):
+    rho, f, b = on_lines(n, WIDTH, periodic, 3)
+    stage, lag = np.random.default_rng(4).random((2, n, WIDTH))
+    stage[n // 2, 1] = 0.0
+    inverse, out = np.zeros((2, n, WIDTH))
+    for rate in (0.2, 5.0):  # lags below and beyond half a step
+        how = (rho, stage, f, b, 2 * f, 2 * b, lag, rate, inverse, out)
+        check_interpreted(weigh_block, *how, outs=2)
+    check_interpreted(solve_block, rho, f, b, 5.0, periodic, inverse, out, outs=1)
+    if periodic and n > 2:
+        check_interpreted(solve_rings, rho, f, b, 5.0, inverse, out, outs=1)
 
 
 @given(*[st.floats(-3, 3)] * 6)
@@ -186,17 +269,10 @@ def test_move_interpreted(boundary):
     rng = np.random.default_rng(4)
     points, velocity, noise = rng.standard_normal((3, 50, 2))
     lower, upper = np.array([-1.0, -2.0]), np.array([0.5, 2.0])
-    arguments = points, velocity, noise, 0.7, 3.0, lower, upper, boundary, np.empty((50, 2))
-    check_interpreted(move, *arguments, outs=1)
-    check_interpreted(move, *arguments, outs=0)
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-def test_tables_interpreted(scaled):
-    points, weights, cells, polynomials = particles_in_cells(scaled)
-    given = scaled, -1.0, 0.3
-    check_interpreted(gather, points, weights, *given, np.empty((cells, POWERS)), outs=1)
-    check_interpreted(pull, points, polynomials, *given, np.empty_like(points), outs=1)
+    fast, slow = np.empty((2, 50, 2))
+    move(points, velocity, noise, 0.7, 3.0, lower, upper, boundary, fast)
+    interpreted(move)(points, velocity, noise, 0.7, 3.0, lower, upper, boundary, slow)
+    np.testing.assert_array_equal(fast, slow)
 
 
 # -- compiled = dense
@@ -209,6 +285,35 @@ def test_rates_against_dense(grid, beta):
     exact = generator(grid, potential, beta)
     # q / expm1(q) for q of either sign, against one formula for both: a few roundings each.
     np.testing.assert_allclose(found, exact, rtol=1e-13, atol=1e-13 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-3, 0.3, 50.0])
+@pytest.mark.parametrize("rough", [1e-3, 1.0])
+def test_compact_rates_against_dense(grid, beta, rough):
+    potential = rough * np.random.default_rng(5).standard_normal(grid.shape)
+    forward, backward, lag = compact(grid, potential, beta)
+    plain = rates(grid, potential, beta)
+    factor, exact = (x.reshape(lag.shape) for x in compact_faces(grid, potential, beta))
+    for found, before in zip((forward, backward), plain, strict=True):
+        np.testing.assert_allclose(found, before * factor, rtol=1e-12)
+    np.testing.assert_allclose(lag, exact, rtol=1e-12, atol=1e-15 * np.abs(exact).max())
+
+
+def test_polynomials_against_dense(grid):
+    rng = np.random.default_rng(15)
+    forward, backward = random_rates(grid, 7)
+    rho, weight = rng.random(shape_of(grid)), rng.random(6)
+    weight[2] = 0.0
+    dt = 1 / max(largest_outflow(forward, backward), 1.0)
+    matrix = np.eye(grid.size) + dt * matrix_of(grid, forward, backward)
+    for count in (1, 6):
+        out = np.empty_like(rho)
+        polynomial(rho, forward, backward, dt, weight[:count], out)
+        exact = sum(
+            w * np.linalg.matrix_power(matrix, k) @ rho.ravel()
+            for k, w in enumerate(weight[:count])
+        )
+        np.testing.assert_allclose(out.ravel(), exact, rtol=1e-13, atol=1e-13)
 
 
 def test_flux_form_against_dense(grid):
@@ -386,16 +491,34 @@ def line_matrix(forward, backward):
     return matrix
 
 
+def along(columns, axis):
+    """A plane whose lines along the axis are the columns of an array (n, m)."""
+    return np.ascontiguousarray(columns.T if axis else columns)
+
+
+def laid_out(columns):
+    """Blocks of lines, the last one filled up with empty ones."""
+    n, m = columns.shape
+    filled = np.pad(columns, ((0, 0), (0, -m % WIDTH)))
+    return np.ascontiguousarray(filled.reshape(n, -1, WIDTH).swapaxes(0, 1))
+
+
+def solve(rho, forward, backward, dt, periodic, out):
+    """Implicit Euler steps down any number of columns."""
+    euler_step(rho, laid_out(forward), laid_out(backward), dt, 0, periodic, out)
+
+
 LINES = [(n, periodic) for n in (1, 2, 3, 4, 30) for periodic in (False, True)]
 
 
 @pytest.mark.parametrize(("n", "periodic"), LINES)
 @pytest.mark.parametrize("dt", [1e-3, 1.0, 1e3])
-def test_solves_against_numpy(n, periodic, dt):
-    rho, forward, backward = on_lines(n, 3, periodic, n)
+@pytest.mark.parametrize("m", [1, 3, 16, 37])
+def test_solves_against_numpy(n, periodic, dt, m):
+    rho, forward, backward = on_lines(n, m, periodic, n)
     out = np.empty_like(rho)
-    solve_columns(rho, forward, backward, dt, periodic, out)
-    for j in range(3):
+    solve(rho, forward, backward, dt, periodic, out)
+    for j in range(m):
         matrix = np.eye(n) - dt * line_matrix(forward[:, j], backward[:, j])
         exact = np.linalg.solve(matrix, rho[:, j])
         # The dense solver's own error: its condition number in ulps.
@@ -442,7 +565,7 @@ def relative_errors(solver, n, periodic, dt):
 @pytest.mark.parametrize("dt", [1e-4, 1.0, 1e4, 1e8])
 def test_solves_to_the_last_digits(n, periodic, dt):
     """Every entry has a small relative error at any dt: some ten operations a cell, an ulp each."""
-    entries, mass = relative_errors(solve_columns, n, periodic, dt)
+    entries, mass = relative_errors(solve, n, periodic, dt)
     assert entries <= 20 * n * ULP
     assert mass <= 20 * n * ULP
 
@@ -454,7 +577,7 @@ def test_subtracting_pivots_are_caught():
 
 
 @given(
-    st.integers(1, 60), st.integers(1, 4), st.booleans(), st.floats(-6, 8), st.integers(0, 2**32)
+    st.integers(1, 60), st.integers(1, 40), st.booleans(), st.floats(-6, 8), st.integers(0, 2**32)
 )
 @PROPERTY
 def test_solves_keep_mass_and_sign(n, m, periodic, magnitude, seed):
@@ -463,24 +586,99 @@ def test_solves_keep_mass_and_sign(n, m, periodic, magnitude, seed):
     rho *= rng.random((n, m)) < 0.7  # empty cells
     rho[rng.integers(n)] = 1e-200
     out = np.empty_like(rho)
-    solve_columns(rho, forward, backward, 10.0**magnitude, periodic, out)
+    solve(rho, forward, backward, 10.0**magnitude, periodic, out)
     assert (out >= 0).all()
     before, after = rho.sum(axis=0), out.sum(axis=0)
     assert (np.abs(after - before) <= 20 * n * ULP * before).all()
 
 
-def test_patankar_rates_against_their_formula():
-    """(A[rho] rho / y + A[y]) / 2, each rate with the weight of the cell that it leaves."""
-    rng = np.random.default_rng(14)
-    rho, stage, f, b, f2, b2 = rng.random((6, 5, 3)) + 0.1
-    stage[2, 1] = 0.0
-    down, up = np.empty((2, 5, 3))
-    patankar_columns(rho, stage, f, b, f2, b2, down, up)
-    for i, j in np.ndindex(5, 3):
-        k = (i + 1) % 5
+def weighed(rho, stage, f, b, f2, b2, lag, dt):
+    """The first end's part of each rate, 1/2 + lag / dt, weighted for the cell that it leaves.
+
+    What it has more than all is taken from the later end, by a rate the other way: the flux of
+    the stage through the face, ``(first - 1) (b2 y_above - f2 y_below)``, is what they give.
+    """
+    down, up = np.empty((2, *rho.shape))
+    for i, j in np.ndindex(rho.shape):
+        k = (i + 1) % len(rho)
         leave = [rho[c, j] / stage[c, j] if stage[c, j] else 1.0 for c in (i, k)]
-        assert down[i, j] == pytest.approx((f[i, j] * leave[0] + f2[i, j]) / 2, rel=4 * ULP)
-        assert up[i, j] == pytest.approx((b[i, j] * leave[1] + b2[i, j]) / 2, rel=4 * ULP)
+        first = 0.5 + lag[i, j] / dt
+        later, surplus = max(1 - first, 0.0), max(first - 1, 0.0)
+        y = stage[i, j], stage[k, j]
+        down[i, j] = first * f[i, j] * leave[0] + later * f2[i, j]
+        up[i, j] = first * b[i, j] * leave[1] + later * b2[i, j]
+        down[i, j] += surplus * b2[i, j] * y[1] / y[0] if y[0] else 0.0
+        up[i, j] += surplus * f2[i, j] * y[0] / y[1] if y[1] else 0.0
+    return down, up
+
+
+@pytest.mark.parametrize("lagging", [0.0, 1.0, 30.0])
+def test_patankar_rates_against_their_formula(lagging):
+    """(A[rho] rho / y + A[y]) / 2 without lags, for lags below and beyond half a step."""
+    rng = np.random.default_rng(14)
+    rho, stage, f, b, f2, b2, lag = rng.random((7, 5, WIDTH)) + 0.1
+    stage[2, 1] = 0.0
+    down, up = np.empty((2, 5, WIDTH))
+    weigh_block(rho, stage, f, b, f2, b2, lagging * lag, 1 / 1.5, down, up)
+    exact = weighed(rho, stage, f, b, f2, b2, lagging * lag, 1.5)
+    np.testing.assert_allclose((down, up), exact, rtol=8 * ULP)
+
+
+def test_a_lagging_flux_is_the_sum_of_both_ends():
+    """Weighted rates move ``first F[rho] + (1 - first) F[y]`` when the result is the stage."""
+    rng = np.random.default_rng(15)
+    rho, stage, f, b, f2, b2, lag = rng.random((7, 5, WIDTH)) + 0.1
+    down, up = np.empty((2, 5, WIDTH))
+    weigh_block(rho, stage, f, b, f2, b2, lag, 2.0, down, up)
+    first = 0.5 + 2.0 * lag
+    assert (first > 1).any()
+    assert (first < 1).any()
+    above, later_above = np.roll(rho, -1, axis=0), np.roll(stage, -1, axis=0)
+    flux = first * (f * rho - b * above) + (1 - first) * (f2 * stage - b2 * later_above)
+    np.testing.assert_allclose(down * stage - up * later_above, flux, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("n", "periodic"), LINES)
+@pytest.mark.parametrize("m", [1, 21])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_both_stages_against_dense(n, periodic, m, axis):
+    """Each line by dense solves; with the rates of the start in both stages, or with others."""
+    rho, f, b = on_lines(n, m, periodic, n)
+    _, f2, b2 = on_lines(n, m, periodic, n + 1)
+    lag, dt = 0.3 * np.random.default_rng(n).random((n, m)), 0.7
+
+    def stepped(forward, backward, right):
+        return np.stack(
+            [
+                np.linalg.solve(np.eye(n) - dt * line_matrix(x, y), r)
+                for x, y, r in zip(forward.T, backward.T, right.T, strict=True)
+            ],
+            axis=1,
+        )
+
+    stage = stepped(f, b, rho)
+    plane, same, other = along(rho, axis), *np.empty((2, *along(rho, axis).shape))
+    rates = [laid_out(x) for x in (f, b, f2, b2, lag)]
+    second_order_step(plane, *rates[:2], rates[4], dt, axis, periodic, same)
+    second_stage(plane, along(stage, axis), *rates, dt, axis, periodic, other)
+    for found, later in ((same, (f, b)), (other, (f2, b2))):
+        exact = stepped(*weighed(rho, stage, f, b, *later, lag, dt), rho)
+        np.testing.assert_allclose(found, along(exact, axis), rtol=1e-10)
+    second_order_step(plane, *rates[:2], rates[4], dt, axis, periodic, plane)  # in place
+    np.testing.assert_array_equal(plane, same)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (5, 40), (33, 17)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_blocks_hold_the_lines(shape, axis):
+    values = np.random.default_rng(16).random(shape)
+    expected = laid_out(along(values, axis))
+    found, back = np.empty_like(expected), np.empty(shape)
+    pack(values, axis, found)
+    np.testing.assert_array_equal(found, expected)
+    for block, of_block in enumerate(found):
+        unpack_block(of_block, axis, block, back)
+    np.testing.assert_array_equal(back, values)
 
 
 # -- the Scharfetter-Gummel rates
@@ -491,7 +689,7 @@ def test_patankar_rates_against_their_formula():
 def test_rates_at_small_drift(q, down, beta):
     """B(q) = 1 - q/2 + q^2/12 - q^4/720 + ..., relative to 1."""
     q = -q if down else q
-    forward, backward = scharfetter_gummel_pair(q * beta, beta, 1.0)
+    forward, backward = sg_pair(q * beta, beta, 1.0)
     series = [1 - s * q / 2 + q**2 / 12 - q**4 / 720 for s in (1, -1)]
     assert forward == pytest.approx(beta * series[0], rel=8 * ULP)
     assert backward == pytest.approx(beta * series[1], rel=8 * ULP)
@@ -501,7 +699,7 @@ def test_rates_at_small_drift(q, down, beta):
 @PROPERTY
 def test_rates_are_in_detailed_balance(q, beta):
     """Forward / backward = e^-q: what makes Gibbs states stationary."""
-    forward, backward = scharfetter_gummel_pair(q * beta, beta, 1.0)
+    forward, backward = sg_pair(q * beta, beta, 1.0)
     # q is divided by beta again, and its rounding is multiplied by q in the exponential.
     assert forward == pytest.approx(backward * np.exp(-q), rel=8 * ULP * (1 + abs(q)))
 
@@ -509,9 +707,7 @@ def test_rates_are_in_detailed_balance(q, beta):
 @given(st.floats(-1e300, 1e300), st.sampled_from([0.0, 5e-324, 1e-300, 1e-9, 0.1, 1.0, 1e9]))
 @PROPERTY
 def test_rates_are_mirrored_to_the_last_bit(difference, beta):
-    with np.errstate(over="ignore"):
-        there = scharfetter_gummel_pair(difference, beta, 3.0)
-        back = scharfetter_gummel_pair(-difference, beta, 3.0)
+    there, back = (sg_pair(d, beta, 4.0) for d in (difference, -difference))
     assert there == back[::-1]
     assert min(there) >= 0
     assert np.isfinite(there).all()
@@ -519,14 +715,13 @@ def test_rates_are_mirrored_to_the_last_bit(difference, beta):
 
 def test_rates_without_diffusion():
     """At beta = 0, and as beta -> 0, upwind: mass goes downhill alone."""
-    assert scharfetter_gummel_pair(2.0, 0.0, 3.0) == (0.0, 6.0)
-    assert scharfetter_gummel_pair(-2.0, 0.0, 3.0) == (6.0, 0.0)
-    assert scharfetter_gummel_pair(0.0, 0.0, 3.0) == (0.0, 0.0)
+    assert sg_pair(2.0, 0.0, 4.0) == (0.0, 8.0)
+    assert sg_pair(-2.0, 0.0, 4.0) == (8.0, 0.0)
+    assert sg_pair(0.0, 0.0, 4.0) == (0.0, 0.0)
     for beta in (1e-3, 1e-100, 5e-324):
-        with np.errstate(over="ignore"):
-            forward, backward = scharfetter_gummel_pair(2.0, beta, 3.0)
+        forward, backward = sg_pair(2.0, beta, 4.0)
         # Against a slope the rate is beta B(2 / beta) = 2 / (e^(2 / beta) - 1) < 1e-860.
-        assert (forward, backward) == (0.0, 6.0)
+        assert (forward, backward) == (0.0, 8.0)
 
 
 def naive_pair(difference, beta, scale):
@@ -547,10 +742,10 @@ def mirror_defect(pair, difference=0.3):
 
 
 def test_naive_rates_are_caught():
-    assert small_drift_error(scharfetter_gummel_pair) <= 8 * ULP
+    assert small_drift_error(sg_pair) <= 8 * ULP
     assert small_drift_error(naive_pair) > 1e-10
-    tilted = lambda d, beta, scale: scharfetter_gummel_pair(d + 1e-9, beta, scale)  # noqa: E731
-    assert mirror_defect(scharfetter_gummel_pair) == 0
+    tilted = lambda d, beta, scale: sg_pair(d + 1e-9, beta, scale)  # noqa: E731
+    assert mirror_defect(sg_pair) == 0
     assert mirror_defect(tilted) > 1e-10
 
 
@@ -609,78 +804,3 @@ def test_clipping_at_walls_is_caught():
     """Planted: particles stopped at the wall instead of turned back."""
     assert moved(0.6, REFLECT) == pytest.approx(folded(0.6, -1.0, 0.5), abs=4 * ULP)
     assert np.clip(0.6, -1.0, 0.5) != pytest.approx(folded(0.6, -1.0, 0.5), abs=1e-3)
-
-
-def test_move_returns_the_longest_drift():
-    """As a share of the side, whatever the noise and the walls do."""
-    rng = np.random.default_rng(12)
-    points, velocity, noise = rng.standard_normal((3, 20, 2))
-    lower, upper = np.array([-1.0, 0.0]), np.array([1.0, 8.0])
-    exact = np.max(0.25 * np.abs(velocity) / [2.0, 8.0])
-    for boundary in (REFLECT, WRAP):
-        out = np.empty((20, 2))
-        found = move(points, velocity, noise, 0.25, 1.5, lower, upper, boundary, out)
-        assert found == pytest.approx(exact, rel=4 * ULP)
-
-
-# -- tables of units
-
-
-def particles_in_cells(scaled):
-    """Points in 7 cells of width 0.3 from -1, also on their borders and at both ends."""
-    rng = np.random.default_rng(15)
-    points = rng.uniform(-1, 1.1, (40, 1 + scaled))
-    points[:8, -1] = -1 + 0.3 * np.arange(8)
-    return points, rng.random(40), 7, rng.standard_normal((7, POWERS))
-
-
-def place(b):
-    """Cell of width 0.3 from -1, and place in it; the end belongs to the last cell."""
-    cell = min(int((b + 1) / 0.3), 6)
-    return cell, (b - (-1 + 0.3 * (cell + 0.5))) / 0.15
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-def test_moments_by_loops(scaled):
-    points, weights, cells, _ = particles_in_cells(scaled)
-    out = np.full((cells, POWERS), np.nan)
-    gather(points, weights, scaled, -1.0, 0.3, out)
-    exact = np.zeros((cells, POWERS))
-    for z, w in zip(points, weights, strict=True):
-        cell, s = place(z[-1])
-        for q in range(POWERS):
-            exact[cell, q] += w * (z[0] if scaled else 1.0) * s**q
-    np.testing.assert_allclose(out, exact, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-def test_gradients_by_numpy(scaled):
-    points, _, _, polynomials = particles_in_cells(scaled)
-    out = np.empty_like(points)
-    pull(points, polynomials, scaled, -1.0, 0.3, out)
-    for z, found in zip(points, out, strict=True):
-        cell, s = place(z[-1])
-        p = np.polynomial.Polynomial(polynomials[cell])
-        exact = [p(s), z[0] * p.deriv()(s) / 0.15] if scaled else [p.deriv()(s) / 0.15]
-        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-11)
-
-
-def test_pull_is_the_derivative_of_gather():
-    """Of the polynomials summed over the particles, by the central difference of one of them."""
-    points, weights, cells, polynomials = particles_in_cells(True)
-    points[:8, -1] += 0.1  # off the borders
-
-    def total(z):
-        out = np.empty((cells, POWERS))
-        gather(z, weights, True, -1.0, 0.3, out)
-        return (out * polynomials).sum()
-
-    slopes = np.empty_like(points)
-    pull(points, polynomials, True, -1.0, 0.3, slopes)
-    for k, a in np.ndindex(5, 2):
-        there, back = points.copy(), points.copy()
-        there[k, a] += 1e-5
-        back[k, a] -= 1e-5
-        found = (total(there) - total(back)) / 2e-5
-        # Step 1e-5: third derivatives up to 7^3 / 0.15^3 times 1e-10, rounding 1e-10.
-        assert found == pytest.approx(weights[k] * slopes[k, a], abs=1e-5)

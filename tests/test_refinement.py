@@ -201,6 +201,21 @@ def test_a_case_brings_all():
     assert mf.convergence(plane, levels=3).rows[0]["cells"] == "4 x 6"
 
 
+def test_a_method_without_error_in_time():
+    """b2 is exact for a fixed potential: there is nothing to refine, and no order to ask for."""
+    flow = FLOWS["ornstein-uhlenbeck"]
+
+    def problem(grid):
+        return mf.Problem(mf.GradientFlow(flow.energy), flow.start(grid), 1.0)
+
+    report = mf.convergence(problem, flow.grid(50), levels=3, orders={"space": 2})
+    assert report.passed
+    assert set(report.details) == {"space"}
+    assert "No error in time" in report.notes[2]
+    both = {"space": 2, "time": 2}
+    refuses(lambda: mf.convergence(problem, flow.grid(50), orders=both), "orders", "b2")
+
+
 def test_refusals():
     grid = CIRCLE.grid(20)
     box = mf.Grid.box(0, 2, 20)

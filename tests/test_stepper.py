@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
-from problems import generator, half_square, kuramoto_energy
+from problems import compact_faces, generator, half_square, kuramoto_energy
 from reference import ULP, order
 from scipy.linalg import expm
 
 import meanfield_pde as mf
 from meanfield_pde.eulerian import stepper as module
 from meanfield_pde.eulerian.flux import FLUXES
+from meanfield_pde.eulerian.lines import Lines
 from meanfield_pde.eulerian.stepper import (
+    B1,
+    B2,
     STEPPERS,
-    Columns,
     Equation,
     State,
     StepFailedError,
@@ -66,11 +68,14 @@ def taken(name, equation, rho, dt):
 
 
 def test_registered():
-    assert set(STEPPERS) == {"heun", "b1", "mprk22"}
+    assert list(STEPPERS) == ["heun", "b1", "b2", "mprk22"]
     for name, stepper in STEPPERS.items():
         assert stepper.name == name
-    assert [STEPPERS[n].order for n in ("heun", "b1", "mprk22")] == [2, 1, 2]
-    assert [STEPPERS[n].explicit for n in ("heun", "b1", "mprk22")] == [True, False, False]
+    assert [stepper.order for stepper in STEPPERS.values()] == [2, 1, 2, 2]
+    assert [stepper.explicit for stepper in STEPPERS.values()] == [True, False, False, False]
+    fixed, moving = (equation_of(ENERGIES[n], LINE) for n in ("potential", "attraction"))
+    assert [stepper.exact(fixed) for stepper in STEPPERS.values()] == [False, False, True, False]
+    assert not any(stepper.exact(moving) for stepper in STEPPERS.values())
 
 
 # -- heun
@@ -151,7 +156,7 @@ DTS = [1e-2, 1.0, 100.0]
 
 
 def test_implicit_steps_have_no_bound(equation):
-    for name in ("b1", "mprk22"):
+    for name in ("b1", "b2", "mprk22"):
         assert STEPPERS[name].limit(State(equation, start(LINE))) == np.inf
 
 
@@ -195,12 +200,12 @@ def test_b1_estimates_by_doubling(equation):
 
 def test_b1_refuses_what_does_not_settle():
     equation = equation_of(ENERGIES["network"], LINE)
-    impatient = mf.B1(tolerance=1e-15, iterations=2)
-    with pytest.raises(StepFailedError, match="did not settle in 2 iterations"):
-        impatient.step(State(equation, start(LINE)), 1.0, estimate=False)
+    for impatient in (B1(tolerance=1e-15, iterations=2), B2(tolerance=1e-15, iterations=2)):
+        with pytest.raises(StepFailedError, match="did not settle in 2 iterations"):
+            impatient.step(State(equation, start(LINE)), 1.0, estimate=False)
 
 
-@pytest.mark.parametrize("name", ["b1", "mprk22"])
+@pytest.mark.parametrize("name", ["b1", "b2", "mprk22"])
 def test_tiny_implicit_steps_are_exponentials(name):
     equation, rho, dt = equation_of(ENERGIES["potential"], LINE), start(LINE), 1e-6
     matrix = dense(equation, equation.energy.potential(rho))
@@ -208,6 +213,82 @@ def test_tiny_implicit_steps_are_exponentials(name):
     # Both are 1 + dt A to first order; the next terms are at most a few times dt^2 A^2.
     gap = np.abs(taken(name, equation, rho, dt) - expm(dt * matrix) @ rho).max()
     assert gap <= 4 * size
+
+
+# -- b2
+
+
+@pytest.mark.parametrize("dt", DTS)
+def test_b2_solves_its_equation(equation, dt):
+    """rho' = exp(dt A(secant)) rho, with the secant of the very rho' that came out."""
+    rho = start(LINE)
+    try:
+        new = taken("b2", equation, rho, dt)
+    except StepFailedError:  # without diffusion the potential may not settle at such a step
+        assert equation.beta == 0.0
+        assert dt >= 1.0
+        return
+    secant = equation.energy.secant(rho, new)
+    exact = expm(dt * dense(equation, secant)) @ rho
+    # The secant has settled to 1e-12 of its size, which the exponential amplifies by dt A at most.
+    amplified = 1e-12 * max(1.0, np.abs(secant).max()) * dt * np.abs(dense(equation, secant)).max()
+    np.testing.assert_allclose(new, exact, rtol=0, atol=(1e-12 + amplified) * new.max())
+    assert new.min() >= 0
+    assert new.sum() == pytest.approx(rho.sum(), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", ["attraction", "network"])
+def test_b2_is_symmetric_in_time(name):
+    """Its inverse is the step with -dt: what makes it of second order."""
+    equation, rho, dt = equation_of(ENERGIES[name], LINE), start(LINE), 0.01
+    new = taken("b2", equation, rho, dt)
+    secant = equation.energy.secant(new, rho)
+    np.testing.assert_allclose(expm(-dt * dense(equation, secant)) @ new, rho, rtol=1e-9)
+
+
+def test_b2_takes_the_secant_that_dissipates():
+    """Mid-point for quadratic energies; the end for a convex one that is not."""
+    rho, dt = start(LINE), 1.0
+    for name, blend in (("attraction", 0.5), ("network", 0.5), ("logistic", 1.0)):
+        equation = equation_of(ENERGIES[name], LINE)
+        new = taken("b2", equation, rho, dt)
+        potential = equation.energy.potential(blend * new + (1 - blend) * rho)
+        exact = expm(dt * dense(equation, potential)) @ rho
+        np.testing.assert_allclose(new, exact, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("grid", [LINE, RING], ids=["line", "ring"])
+def test_b2_takes_euler_steps_of_twice_the_lag(grid):
+    """(1 + delta A)^n with delta = t / n near twice the largest lag, and short enough."""
+    energy = mf.Potential(lambda z: np.cos(np.pi / 3 * z[..., 0])) + BETA * mf.Entropy()
+    equation, rho, beta = equation_of(energy, grid, "compact"), start(grid), BETA
+    phi = equation.energy.potential(rho)
+    matrix, lag = compact_matrix(grid, phi, beta), compact_faces(grid, phi, beta)[1].max()
+    for dt in (1e-3, 0.5, 20.0):
+        n = max(1, round(dt / (2 * lag)), int(np.ceil(dt * -np.diag(matrix).min())))
+        exact = np.linalg.matrix_power(np.eye(grid.size) + dt / n * matrix, n) @ rho
+        np.testing.assert_allclose(taken("b2", equation, rho, dt), exact, rtol=0, atol=1e-12)
+
+
+def test_b2_estimates_by_the_potential_of_the_start(equation):
+    rho, dt = start(LINE), 0.05
+    step = STEPPERS["b2"].step(State(equation, rho), dt, estimate=True)
+    np.testing.assert_array_equal(step.rho, taken("b2", equation, rho, dt))
+    first = expm(dt * dense(equation, equation.energy.potential(rho))) @ rho
+    apart = np.abs(step.rho - first).sum() * LINE.volume
+    assert step.error == pytest.approx(apart, rel=1e-9, abs=1e-12)
+    assert (step.error == 0) == equation.energy.constant
+
+
+def test_b2_asks_for_a_shorter_step_where_one_is_out_of_reach(monkeypatch):
+    """A potential that is not a sum over the axes, on a fine grid, with a long step."""
+    grid = mf.Grid.box((-3, -3), (3, 3), (40, 40))
+    energy = mf.Potential(lambda z: (z**2).prod(-1)) + BETA * mf.Entropy()
+    state = State(equation_of(energy, grid), start(grid))
+    monkeypatch.setattr(module, "MOST_SECONDS", 0.01)
+    with pytest.raises(StepFailedError, match="would take .*mprk22"):
+        STEPPERS["b2"].step(state, 100.0, estimate=False)
+    assert STEPPERS["b2"].step(state, 1e-4, estimate=False).rho.min() >= 0
 
 
 # -- mprk22
@@ -272,6 +353,50 @@ def test_mprk22_in_the_plane_against_dense(grid, dt):
     assert step.error > 0
 
 
+def faces_weighted(matrix, weights):
+    """A generator of a line or ring, its rates multiplied face by face."""
+    n = len(matrix)
+    result = np.zeros_like(matrix)
+    for i in range(n):
+        j = (i + 1) % n
+        result[i, j], result[j, i] = weights[i] * matrix[i, j], weights[i] * matrix[j, i]
+    return result - np.diag(result.sum(axis=0))
+
+
+def compact_matrix(grid, phi, beta):
+    return faces_weighted(generator(grid, phi, beta), compact_faces(grid, phi, beta)[0][0])
+
+
+@pytest.mark.parametrize("dt", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("grid", [LINE, RING], ids=["line", "ring"])
+def test_mprk22_lets_fluxes_lag(grid, dt):
+    """Weights 1/2 + lag / dt and 1/2 - lag / dt of the two ends; negative ones as rates back."""
+    beta = 0.5
+    well = mf.Potential(lambda z: np.cos(np.pi / 3 * z[..., 0]))
+    pairs = mf.Interaction(lambda z: -np.cos(np.pi / 3 * z[..., 0]))
+    for energy in (well, well + pairs):
+        equation = equation_of(energy + beta * mf.Entropy(), grid, "compact")
+        rho = start(grid)
+        phi = equation.energy.potential(rho)
+        first = compact_matrix(grid, phi, beta)
+        stage = np.linalg.solve(np.eye(grid.size) - dt * first, rho)
+        later = compact_matrix(grid, equation.energy.potential(stage), beta)
+        lag = compact_faces(grid, phi, beta)[1][0]
+        share = 0.5 + lag / dt
+        mean = faces_weighted(first, share) * (rho / stage)
+        mean = mean + faces_weighted(later, np.maximum(1 - share, 0))
+        # What the later end takes from a cell, the cell it would fill gives: (A_ij y_j) / y_i.
+        surplus = faces_weighted(later, np.maximum(share - 1, 0))
+        surplus = surplus * (stage / stage[:, None])
+        np.fill_diagonal(surplus, 0)
+        mean = mean + surplus.T - np.diag(surplus.sum(axis=1))
+        exact = np.linalg.solve(np.eye(grid.size) - dt * mean, rho)
+        step = STEPPERS["mprk22"].step(State(equation, rho), dt, estimate=True)
+        np.testing.assert_allclose(step.rho, exact, rtol=1e-9)
+        plain = taken("mprk22", equation_of(energy + beta * mf.Entropy(), grid), rho, dt)
+        assert np.abs(plain - exact).max() > 1e-4
+
+
 def test_mprk22_error_estimates_fall_as_those_of_euler():
     """In the plane, with a potential that moves: as dt^2."""
     energy = mf.Potential(lambda z: np.cos(z).sum(-1)) + 0.3 * mf.Entropy()
@@ -318,17 +443,20 @@ def test_implicit_euler_against_dense(grid, dt):
     assert found.sum() == pytest.approx(rho.sum(), rel=loose)
 
 
-def test_columns_are_the_lines_of_an_axis():
-    """Each line alone, in either direction."""
-    phi = np.random.default_rng(3).standard_normal(PLANE.shape)
-    built = mf.ScharfetterGummel().transport(PLANE, phi, BETA)
-    rho = start(PLANE)
+@pytest.mark.parametrize("shape", [(9, 8), (3, 40), (17, 33)])
+@pytest.mark.parametrize("make", [mf.Grid.box, mf.Grid.torus])
+def test_lines_of_an_axis(make, shape):
+    """Each line alone, in either direction; fewer than are solved at once, and more."""
+    grid = make((-3, -2), (3, 2), shape)
+    phi = np.random.default_rng(3).standard_normal(grid.shape)
+    built = mf.ScharfetterGummel().transport(grid, phi, BETA)
+    rho = start(grid)
     for axis in (0, 1):
-        matrix = np.eye(PLANE.size) - 0.7 * line_generator(PLANE, phi, BETA, axis)
-        exact = np.linalg.solve(matrix, rho.ravel()).reshape(PLANE.shape)
-        laid = rho.T if axis else rho
-        found = Columns(built, axis).euler(laid, 0.7)
-        np.testing.assert_allclose(found.T if axis else found, exact, rtol=1e-12)
+        matrix = np.eye(grid.size) - 0.7 * line_generator(grid, phi, BETA, axis)
+        exact = np.linalg.solve(matrix, rho.ravel()).reshape(grid.shape)
+        for values in (rho, np.asfortranarray(rho)):
+            found = Lines(built, axis).euler(values, 0.7)
+            np.testing.assert_allclose(found, exact, rtol=1e-12)
 
 
 def test_rounding_below_zero_is_refused():

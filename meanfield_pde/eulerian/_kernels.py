@@ -16,6 +16,8 @@ from meanfield_pde.measures.check import Array
 
 SERIES = 0.02
 """Peclet number below which Bernoulli's function is summed as a series."""
+NEAR = 0.4
+"""The same for the lag of the compact flux, which is a second difference of it."""
 
 
 @njit(cache=True)
@@ -98,11 +100,14 @@ def compact_face(
     """
     size = abs(middle)
     q = size * inverse
-    near = q < 0.05 if inverse > 0.0 else size == 0.0
+    near = q < NEAR if inverse > 0.0 else size == 0.0
     # beta (q/2 coth(q/2) - 1), what Scharfetter-Gummel diffuses too much
     excess = uphill * scale + 0.5 * size - beta
-    ratio = excess / (1.0 if near else size * size)
-    lag = inverse * (1.0 / 12.0 - q * q / 720.0) if near else ratio
+    divisor = 1.0 if near else size
+    square = q * q
+    series = 1.0 / 30240.0 - square * (1.0 / 1209600.0 - square * (1.0 / 47900160.0))
+    series = 1.0 / 12.0 - square * (1.0 / 720.0 - square * series)
+    lag = inverse * series if near else excess / divisor / divisor  # the square may underflow
     share = lag * beta
     factor = 1.0 + 6.0 * bend * inverse * (share * share)
     return min(max(factor, 0.5), 2.0), scale * lag
@@ -154,8 +159,6 @@ def compact_rates(
             j = 0 if k == 0 else ny - k  # the faces that the loop above left out
             if ny < 2 or (j == ny - 1 and not periodic):
                 lag[1, i, j] = 0.0
-                continue
-            if k == 2 and j == 0:
                 continue
             up, far, low = (j + 1) % ny, (j + 2) % ny, (j - 1) % ny
             ahead, behind = sides(j, ny, periodic)

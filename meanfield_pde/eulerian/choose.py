@@ -26,8 +26,9 @@ PATIENCE = 250
 """How many times more explicit steps are taken where the drift dominates."""
 EXPONENTIAL = 0.2
 """Seconds, about, up to which a fixed potential's exponential is taken."""
-UNRESOLVED, STEEP = 1.0, 5.0
-"""Cell Peclet numbers beyond which Scharfetter-Gummel, and the compact flux, diffuse too much."""
+UNRESOLVED, UNEVEN, STEEP = 1.0, 2.0, 5.0
+"""Cell Peclet numbers beyond which Scharfetter-Gummel, one lag for a line (b2), and a lag for each
+face (mprk22) fall behind."""
 SHARE = 0.1
 """Share of the mass that may see larger ones."""
 
@@ -76,7 +77,7 @@ def choose(
         name = "heun"
     elif _share_above(STEEP, plain, rho) > SHARE:
         name = "heun" if dt is None and count <= few * PATIENCE else "mprk22"
-    elif dt is None and _affordable(plain, span):
+    elif dt is None and _share_above(UNEVEN, plain, rho) <= SHARE and _affordable(plain, span):
         name = "b2"
     else:
         resolved = share <= SHARE or flux != "auto"

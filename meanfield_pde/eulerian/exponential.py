@@ -26,6 +26,12 @@ from meanfield_pde.measures.check import Array
 
 TAIL = 9.0
 """Standard deviations of a Poisson law beyond which its weights are left out."""
+MOST_WEIGHTS = 1_000_000
+"""Mean number of jumps beyond which a time is cut into pieces, for the length of their weights."""
+ROOM = 1e-14
+"""Relative room below the largest step without negative entries: P rho is rounded."""
+EMPTY = 1e-300
+"""Density that underflows: it has no digits left, and its rounding no sign."""
 NOTHING = 1e-18
 """Weights that are left out, relative to the largest."""
 FIRST = 1 / 16
@@ -49,20 +55,27 @@ class Line:
         """Largest rate of loss."""
         return float((self.down + np.roll(self.up, 1)).max())
 
-    def steps(self, t: float) -> int:
-        """Euler steps, or terms of the Poisson law, that the exponential takes."""
-        jumps = t * self.outflow
+    def highest(self, t: float) -> int:
+        """Highest power of P in the exponential."""
         if self.lag > 0.0:
-            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(jumps)))
-        return _most_jumps(jumps)
+            return max(1, round(t / (2.0 * self.lag)), int(np.ceil(t * self.outflow * (1 - ROOM))))
+        return highest(t * self.outflow)
+
+    def euler(self, t: float) -> tuple[float, int]:
+        """Step and number of the Euler steps that make up the exponential with a lag.
+
+        Where they are as long as the outflow allows, their sum is t but for `ROOM`.
+        """
+        n = self.highest(t)
+        return min(t / n, (1 - ROOM) / self.outflow), n
 
     def powers(self, t: float) -> tuple[float, Array]:
         """Step delta, and weights of the powers of P that make up the exponential."""
         if self.lag > 0.0:
-            n = self.steps(t)
+            step, n = self.euler(t)
             weights = np.zeros(n + 1)
             weights[n] = 1.0
-            return t / n, weights
+            return step, weights
         return poisson(t, self.outflow)
 
     def matrix(self, step: float) -> Array:
@@ -78,8 +91,8 @@ class Line:
     def act(self, rho: Array, t: float) -> Array:
         """Exponential times the columns of rho (n, m), by repeated squaring."""
         if self.lag > 0.0:
-            count = self.steps(t)
-            power = self.matrix(t / count)
+            step, count = self.euler(t)
+            power = self.matrix(step)
         else:
             doublings = max(0, int(np.ceil(np.log2(max(t * self.outflow / FIRST, 1.0)))))
             count = 2**doublings
@@ -99,23 +112,27 @@ class Line:
             power /= power.sum(axis=0)  # else rounding of the sums doubles with every squaring
 
 
+def highest(mean: float) -> int:
+    """Return the number beyond which Poisson weights of that mean vanish."""
+    return int(mean + TAIL * np.sqrt(mean) + 20.0) if mean > 0 else 0
+
+
 def poisson(t: float, outflow: float) -> tuple[float, Array]:
     """Step 1 / outflow, and Poisson weights of mean t * outflow, cut off where they vanish."""
+    if not outflow > 0.0:
+        return t, np.ones(1)
+    outflow *= 1 + ROOM
     mean = t * outflow
     if not mean > 0.0:
-        return t, np.ones(1)
-    most = _most_jumps(mean)
+        return 1.0 / outflow, np.ones(1)
+    most = highest(mean)
     least = max(0, int(2 * mean) - most)
-    k = np.arange(least + 1, most + 1)
-    logarithms = np.concatenate([[0.0], np.cumsum(np.log(mean / k))])
+    logarithms = np.cumsum(np.log(mean / np.arange(least + 1, most + 1)))
+    logarithms = np.concatenate([[0.0], logarithms])
     weights = np.zeros(most + 1)
     weights[least:] = np.exp(logarithms - logarithms.max())
     weights = weights[: np.flatnonzero(weights > NOTHING)[-1] + 1]
     return 1.0 / outflow, weights / weights.sum()
-
-
-def _most_jumps(mean: float) -> int:
-    return int(np.ceil(mean + TAIL * np.sqrt(mean) + 20.0))
 
 
 def lines_of(generator: Generator) -> list[Line] | None:
@@ -136,7 +153,7 @@ def cost(generator: Generator, t: float) -> float:
     """Seconds, about, that `exponential` takes."""
     lines = lines_of(generator)
     if lines is None:
-        return STEP_COST * generator.grid.size * _most_jumps(t * generator.outflow)
+        return STEP_COST * generator.grid.size * (highest(t * generator.outflow) + 1)
     if len(lines) == 1:
         return min(_costs(lines[0], t))
     return sum(_costs(line, t)[1] * 2 for line in lines)
@@ -144,7 +161,7 @@ def cost(generator: Generator, t: float) -> float:
 
 def _costs(line: Line, t: float) -> tuple[float, float]:
     """Seconds, about, step by step and by repeated squaring."""
-    steps, cells = line.steps(t), len(line.down)
+    steps, cells = line.highest(t) + 1.0, len(line.down)
     return STEP_COST * (cells + 200) * steps, PRODUCT_COST * cells**3 * (np.log2(steps) + 4)
 
 
@@ -152,8 +169,11 @@ def exponential(generator: Generator, rho: Array, t: float) -> Array:
     """``exp(t A) rho``, of the shape of the grid: nonnegative, and of the same mass."""
     lines = lines_of(generator)
     if lines is None:
-        step, weights = poisson(t, generator.outflow)
-        return _by_steps(rho, generator.forward, generator.backward, step, weights)
+        pieces = 1 + int(t * generator.outflow / MOST_WEIGHTS)
+        step, weights = poisson(t / pieces, generator.outflow)
+        for _ in range(pieces):
+            rho = _by_steps(rho, generator.forward, generator.backward, step, weights)
+        return rho
     if len(lines) == 2:
         return np.ascontiguousarray(lines[1].act(lines[0].act(rho, t).T, t).T)
     line = lines[0]
@@ -169,4 +189,5 @@ def exponential(generator: Generator, rho: Array, t: float) -> Array:
 def _by_steps(rho: Array, forward: Array, backward: Array, step: float, weights: Array) -> Array:
     out = np.empty_like(rho)
     _kernels.polynomial(np.ascontiguousarray(rho), forward, backward, step, weights, out)
+    out[(out < 0.0) & (out > -EMPTY)] = 0.0
     return out

@@ -8,9 +8,11 @@ the bound ``dt <= 1 / (largest outflow)``, which is checked again at the second 
 for every dt (Schlichting and Seis 2022). The iteration runs on the potential: every iterate
 gives a positive density of the right mass.
 
-``b2``: :math:`\rho' = e^{dt A(\bar\Phi)} \rho` with the same averaged potential: symmetric in time,
-hence of order 2, and again positive and dissipating for every dt, as free energy with a fixed
-potential falls along the exponential and the secant accounts for the rest. See `exponential`.
+``b2``: :math:`\rho' = e^{dt A(\bar\Phi)} \rho` with the same averaged potential: again positive and
+dissipating for every dt, as free energy with a fixed potential falls along the exponential and the
+secant accounts for the rest. Where the secant is symmetric, as that of quadratic energies is, so is
+the step in time, which is then of order 2; where it is the potential at the end (convex energies
+that are not quadratic), the order is 1. See `exponential`.
 
 ``mprk22``: the modified Patankar-Runge-Kutta method of order 2 (Burchard, Deleersnijder and
 Meister 2003; for Fokker-Planck equations Bartel, Lampert and Ranocha 2024): an implicit Euler

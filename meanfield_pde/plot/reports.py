@@ -86,11 +86,11 @@ def validation_figure(report: Report) -> Figure:
 @styled
 def convergence_figure(report: Report) -> Figure:
     """Errors against spacing and against step on logarithmic axes, beside straight slopes."""
-    figure = Figure(figsize=(8.4, 3.9))
-    panels = figure.subplots(1, 2, squeeze=False)[0]
     labels = {"space": ("spacing $h$", "In space"), "time": ("step $\\Delta s$", "In time")}
-    for axes, (name, (label, title)) in zip(panels, labels.items(), strict=True):
-        part = report.details[name]
+    figure = Figure(figsize=(4.2 * len(report.details), 3.9))
+    panels = figure.subplots(1, len(report.details), squeeze=False)[0]
+    for axes, (name, part) in zip(panels, report.details.items(), strict=True):
+        label, title = labels[name]
         sizes, errors = (np.asarray(part[key]) for key in ("sizes", "errors"))
         shown = errors > 0
         axes.loglog(sizes[shown], errors[shown], "o-", color=HOLDS, zorder=3)

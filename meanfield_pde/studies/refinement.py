@@ -42,6 +42,7 @@ class Study:
     tolerance: float
     times: Array
     """Saved times after the start."""
+    exact_in_time: bool = False
 
     @property
     def early(self) -> float:
@@ -89,7 +90,7 @@ class Refinement:
             rows.append({**row, "error": float(error), "of steps": self.of_steps[k], "order": ""})
         verdicts: list[bool | None] = [None]
         for k, (before, after) in enumerate(pairwise(self.errors), start=1):
-            if after > ROUNDING:
+            if min(before, after) > ROUNDING:
                 ratio = np.log(self.sizes[k - 1] / self.sizes[k])
                 rows[k]["order"] = float(np.log(before / after) / ratio)
             verdicts.append(bool(after < before) if before > ROUNDING else None)
