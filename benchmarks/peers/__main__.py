@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -52,8 +53,9 @@ class Worker:
         self.versions = self.answer()["versions"]
 
     def solve(self, index: int) -> dict:
-        self.process.stdin.write(f"{index}\n".encode())
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # answer() says what the process died of
+            self.process.stdin.write(f"{index}\n".encode())
+            self.process.stdin.flush()
         return self.answer()
 
     def answer(self) -> dict:
@@ -183,7 +185,11 @@ def main() -> None:
     record = {"machine": machine(options.threads), "problems": {}, "versions": {}}
     print(record["machine"])
     for name in options.problems:
-        entries = record["problems"][name] = compare(name, options)
+        try:
+            entries = record["problems"][name] = compare(name, options)
+        except FailedError as failure:  # ours: there is nothing to compare with
+            print(f"\n{name}: meanfield_pde {failure}")
+            continue
         for entry in entries:
             record["versions"] |= entry.get("versions", {})
         print(f"\n{name}: target {PROBLEMS[name].target:.1e}\n")
@@ -191,6 +197,8 @@ def main() -> None:
         for entry in entries:
             if "gibbs" in entry:
                 print(f"{entry['peer']}: {entry['gibbs']:.1e} from the discrete Gibbs state")
+        if options.json:
+            options.json.write_text(json.dumps(record, indent=1))
     if options.fresh:
         record["fresh"] = fresh(options)
         warm, cold = record["fresh"]["warm"], record["fresh"]["cold"]
