@@ -6,8 +6,14 @@ from .problems import NETWORK_PENALTY, teaching_data
 
 PACKAGES = ("numpy", "scipy")
 SETTINGS = {
-    "ornstein-uhlenbeck-2d": [{"cells": 128, "flux": "central"}, {"cells": 192, "flux": "central"}],
-    "ornstein-uhlenbeck-2d-fine": [{"cells": 256, "flux": "central"}],
+    "ornstein-uhlenbeck-2d": [
+        {"cells": 128, "flux": "central"},
+        {"cells": 144, "flux": "exponential"},
+    ],
+    "ornstein-uhlenbeck-2d-fine": [
+        {"cells": 256, "flux": "central"},
+        {"cells": 288, "flux": "exponential"},
+    ],
     "quartic-well-quadratic": [{"cells": 128, "flux": "exponential"}],
     "quartic-well-gaussian": [{"cells": 128, "flux": "exponential"}],
     "network-drift": [{"cells": 128, "flux": "central"}],
@@ -34,11 +40,16 @@ def density(problem, cells, flux):
         up = np.where(small, 1 - rise / 2, safe / np.expm1(safe))
         return up, up + rise
 
+    def weights_on(phi):
+        return [weights(np.diff(p, axis=0) / problem.beta) for p in (phi, phi.T)]
+
+    fixed = weights_on(potential(None)) if problem.linear else None
+
     def rate(t, flat):
         u = flat.reshape(cells, cells)
-        phi, gain = potential(u), np.zeros_like(u)
-        for v, p, g in ((u, phi, gain), (u.T, phi.T, gain.T)):
-            up, down = weights(np.diff(p, axis=0) / problem.beta)
+        gain = np.zeros_like(u)
+        faces = fixed or weights_on(potential(u))
+        for v, g, (up, down) in zip((u, u.T), (gain, gain.T), faces, strict=True):
             passed = scale * (up * v[:-1] - down * v[1:])
             g[:-1] -= passed
             g[1:] += passed
@@ -46,7 +57,7 @@ def density(problem, cells, flux):
 
     def solve():
         start = problem.start(cells).ravel()
-        run = solve_ivp(rate, (0, problem.end), start, "RK23", [problem.end], rtol=1e-3, atol=1e-5)
+        run = solve_ivp(rate, (0, problem.end), start, "RK23", [problem.end], rtol=1e-4, atol=1e-7)
         return run.y[:, -1].reshape(cells, cells)
 
     return solve
