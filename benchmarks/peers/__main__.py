@@ -120,9 +120,10 @@ def compare(name: str, options: argparse.Namespace) -> list[dict]:
             worker = Worker(options.python, peer, name, options)
             if worker.versions is None:
                 raise FailedError("not installed")
-            for entry in chosen(try_all(worker, peer, name), problem.cells, problem.target):
+            trials = try_all(worker, peer, name)
+            for entry in chosen(trials, problem.cells, problem.target):
                 timed = alternate(entry, worker, ours, best["index"], options)
-                entries.append(timed | {"versions": worker.versions})
+                entries.append(timed | {"versions": worker.versions, "trials": trials})
         except FailedError as failure:
             entries.append({"peer": peer, "failure": str(failure)})
         if worker is not None:
