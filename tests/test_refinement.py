@@ -213,7 +213,9 @@ def test_a_method_without_error_in_time():
     assert set(report.details) == {"space"}
     assert "No error in time" in report.notes[2]
     both = {"space": 2, "time": 2}
-    refuses(lambda: mf.convergence(problem, flow.grid(50), orders=both), "orders", "b2", "name another")
+    refuses(
+        lambda: mf.convergence(problem, flow.grid(50), orders=both), "orders", "b2", "name another"
+    )
 
 
 def test_refusals():

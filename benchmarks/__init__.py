@@ -1,0 +1,1 @@
+"""Times of solves, and of other packages beside them."""
