@@ -161,7 +161,7 @@ def test_auto_follows_a_fixed_step():
 
 
 def steep(share):
-    """A potential whose slope is over 5 beta / h on the right, where there is that share of mass."""
+    """A potential that is steep (|q| = 8) on the right, where there is that share of the mass."""
     beta = 0.1
     slope = 8 * beta / GRID.spacing[0]
     energy = mf.Potential(lambda z: slope * np.maximum(z[..., 0] - 1.5, 0)) + beta * mf.Entropy()
