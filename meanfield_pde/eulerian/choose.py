@@ -73,15 +73,17 @@ def choose(
         f"{share:.1%} of the mass sees a cell Peclet number above {UNRESOLVED:g}",
         f"explicit steps are bounded by {bound:.2g}, about {count:.0f} in all",
     ]
+    shares = [_share_above(limit, plain, rho) for limit in (UNEVEN, STEEP)]
     if (flux != "auto" and not equation.flux.linear) or (dt is not None and dt <= bound):
         name = "heun"
-    elif _share_above(STEEP, plain, rho) > SHARE:
-        name = "heun" if dt is None and count <= few * PATIENCE else "mprk22"
-    elif dt is None and _share_above(UNEVEN, plain, rho) <= SHARE and _affordable(plain, span):
+    elif dt is not None:
+        name = "mprk22"
+    elif shares[1] > SHARE:
+        name = "heun" if count <= few * PATIENCE else "mprk22"
+    elif shares[0] <= SHARE and _affordable(plain, span):
         name = "b2"
     else:
-        resolved = share <= SHARE or flux != "auto"
-        name = "heun" if dt is None and count <= few and resolved else "mprk22"
+        name = "heun" if count <= few and (share <= SHARE or flux != "auto") else "mprk22"
     chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
     if chosen.exact(plain):
         remarks.append("the potential is fixed, and its exponential has no error in time")

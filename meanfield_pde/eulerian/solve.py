@@ -152,7 +152,8 @@ def _collect(
     problem: Problem, march: March, times: Array, saved: list[State], reason: str, failure: str
 ) -> Solution:
     densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
-    steps = f"{march.steps} steps of {march.stepper.name} ({march.rejected} repeated)"
+    steps = "1 step" if march.steps == 1 else f"{march.steps} steps"
+    steps += f" of {march.stepper.name} ({march.rejected} repeated)"
     stationary = None
     if march.stationary is not None:
         stationary = _time(problem, march.stationary, times)
