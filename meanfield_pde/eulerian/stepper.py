@@ -48,8 +48,6 @@ from meanfield_pde.measures.order_free import folded_sum
 
 MOST_SECONDS = 10.0
 """Estimated seconds of an exponential beyond which a shorter step is asked for."""
-
-
 MOST_LAG = 50.0
 """Lag of a face, relative to dt, up to which it counts in estimates."""
 
@@ -74,7 +72,7 @@ class Equation:
     def generator(self, potential: Array) -> Generator:
         """Rates of a linear flux for a potential."""
         transport = self.transport(potential)
-        assert isinstance(transport, Generator), f"{self.flux.name} is not linear"
+        assert isinstance(transport, Generator), "implicit steps need a linear flux"
         return transport
 
     @cached_property
@@ -105,6 +103,12 @@ class State:
         if self.equation.energy.constant:
             return self.equation.constant_transport
         return self.equation.transport(self.potential)
+
+    @property
+    def generator(self) -> Generator:
+        """The transport of a linear flux."""
+        assert isinstance(self.transport, Generator), "implicit steps need a linear flux"
+        return self.transport
 
     @cached_property
     def free_energy(self) -> float:
@@ -138,9 +142,9 @@ class Stepper(ABC):
     order: int
     explicit: bool
 
-    @abstractmethod
     def limit(self, state: State) -> float:
-        """Largest dt for which the step is known to be positive."""
+        """Largest dt for which the step is known to be positive; infinite for implicit steppers."""
+        return np.inf
 
     def exact(self, equation: Equation) -> bool:
         """Whether steps have no error in time, however long they are."""
@@ -189,10 +193,6 @@ class B1(Stepper):
     order = 1
     explicit = False
 
-    def limit(self, state: State) -> float:
-        """No limit."""
-        return np.inf
-
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """One step, or two half steps with the full one beside them."""
         full = self._solve(state, dt)
@@ -220,10 +220,6 @@ class B2(Stepper):
     order = 2
     explicit = False
 
-    def limit(self, state: State) -> float:
-        """No limit."""
-        return np.inf
-
     def exact(self, equation: Equation) -> bool:
         """Whether a step has no error in time: where the potential is fixed."""
         return equation.energy.constant
@@ -233,7 +229,7 @@ class B2(Stepper):
         rho = averaged_step(state, dt, _affordable, self.tolerance, self.iterations)
         if not estimate or self.exact(state.equation):
             return Step(rho, 0.0)
-        first = _affordable(state.equation.generator(state.potential), state.rho, dt)
+        first = _affordable(state.generator, state.rho, dt)
         return Step(rho, _apart(state, rho, first))
 
 
@@ -248,13 +244,9 @@ class MPRK22(Stepper):
     order = 2
     explicit = False
 
-    def limit(self, state: State) -> float:
-        """No limit."""
-        return np.inf
-
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
-        generator = state.equation.generator(state.potential)
+        generator = state.generator
         one = self._on_a_line if state.rho.ndim == 1 else self._by_lines
         stage, rho = one(state, generator, dt)
         if not estimate:
@@ -318,7 +310,7 @@ def averaged_step(
     """
     equation, energy, rho = state.equation, state.equation.energy, state.rho
     if energy.constant:
-        return propagate(equation.generator(state.potential), rho, dt)
+        return propagate(state.generator, rho, dt)
 
     def again(potential: Array) -> Array:
         return energy.secant(rho, propagate(equation.generator(potential), rho, dt))
