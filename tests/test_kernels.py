@@ -21,6 +21,7 @@ from meanfield_pde.eulerian._kernels import (
     exponents,
     face_diffusion,
     flux_form,
+    lags_of_cells,
     largest_limited_outflow,
     largest_outflow,
     limited_face,
@@ -206,6 +207,7 @@ def test_loops_interpreted(grid, beta):
     rho, source, out = rng.random((3, *shape_of(grid)))
     empty = np.empty_like(forward)
     check_interpreted(largest_outflow, forward, backward, outs=0)
+    check_interpreted(lags_of_cells, forward, 0.5, out, outs=1)
     check_interpreted(largest_limited_outflow, forward, backward, outs=0)
     check_interpreted(flux_form, rho, source, forward, backward, 0.1, out, outs=1)
     phi = potential.reshape(shape_of(grid))
@@ -679,6 +681,22 @@ def test_blocks_hold_the_lines(shape, axis):
     for block, of_block in enumerate(found):
         unpack_block(of_block, axis, block, back)
     np.testing.assert_array_equal(back, values)
+
+
+def test_lags_of_cells_by_hand():
+    """The mean over the faces of a cell, capped: two of them on a line, four in the plane."""
+    lag = np.random.default_rng(17).random((2, 4, 5))
+    out = np.empty((4, 5))
+    lags_of_cells(lag, 0.6, out)
+    capped = np.minimum(lag, 0.6)
+    faces = [np.roll(capped[a], k, axis=a) for a in (0, 1) for k in (0, 1)]
+    np.testing.assert_allclose(out, np.mean(faces, axis=0), rtol=4 * ULP)
+    line = np.zeros((2, 5, 1))
+    line[0] = lag[0, 0][:, None]
+    out = np.empty((5, 1))
+    lags_of_cells(line, 0.6, out)
+    expected = 0.5 * (capped[0, 0] + np.roll(capped[0, 0], 1))
+    np.testing.assert_allclose(out[:, 0], expected, rtol=4 * ULP)
 
 
 # -- the Scharfetter-Gummel rates

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import PROPERTY
 
-from meanfield_pde.eulerian.stepsize import GROWTH, SAFETY, Controller
+from meanfield_pde.eulerian.stepsize import FIRST_GROWTH, GROWTH, SAFETY, Controller
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -34,9 +34,19 @@ def test_rejected_steps_shrink(ratio, order):
 def test_errors_that_are_nothing():
     """An error of 0 (a stationary state) grows the step as far as it may."""
     controller, factor = Controller(1).accept(0.0)
+    assert factor == FIRST_GROWTH
+    controller, factor = controller.accept(0.0)
     assert factor == GROWTH[1]
     _, factor = controller.accept(0.5)
     assert factor > 0
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_first_step_is_a_guess(order):
+    """With an error C dt^(p+1) the second step is the one that C asks for, within bounds."""
+    _, factor = Controller(order).accept(0.1)
+    assert factor == pytest.approx(0.9 * 0.1 ** (-1 / (order + 1)))
+    assert Controller(order).accept(1e-9)[1] == FIRST_GROWTH
 
 
 def settle(controller, order, constant=7.0):

@@ -183,6 +183,21 @@ def sides(place: int, n: int, periodic: bool) -> tuple[float, float]:
 
 
 @njit(cache=True)
+def lags_of_cells(lag: Array, most: float, out: Array) -> None:
+    """Mean lag of each cell's faces, none counting more than ``most``; walls count as 0."""
+    _, nx, ny = lag.shape
+    share = 0.25 if nx > 1 and ny > 1 else 0.5
+    for i in range(nx):
+        left = nx - 1 if i == 0 else i - 1
+        for j in range(ny):
+            east, west = min(lag[0, i, j], most), min(lag[0, left, j], most)
+            out[i, j] = share * (east + west)
+        for j in range(ny):
+            below = ny - 1 if j == 0 else j - 1
+            out[i, j] += share * (min(lag[1, i, j], most) + min(lag[1, i, below], most))
+
+
+@njit(cache=True)
 def largest_outflow(forward: Array, backward: Array) -> float:
     """Largest total rate at which a cell loses mass."""
     _, nx, ny = forward.shape

@@ -36,6 +36,8 @@ NOTHING = 1e-18
 """Weights that are left out, relative to the largest."""
 FIRST = 1 / 16
 """Mean number of jumps in the matrix that is squared: a short sum gives it to rounding."""
+FEW = 0.6
+"""Products with a matrix, for a column and a row, that cost less than the next squaring."""
 STEP_COST, PRODUCT_COST = 1.0e-9, 0.06e-9
 """Seconds, about: for a cell in a step, and for a multiplication in a product of matrices."""
 SAME = 1e-11
@@ -102,14 +104,21 @@ class Line:
             for weight in weights[-2::-1]:
                 power = once @ power
                 power[np.diag_indices_from(power)] += weight
-        while True:
+        # A product with a few columns costs so much less than a squaring that many may remain.
+        few = FEW * len(self.down) / rho.shape[1]
+        squarings = 0
+        while count > max(few, 1.0):
             if count % 2:
                 rho = power @ rho
             count //= 2
-            if not count:
-                return rho
             power = power @ power
-            power /= power.sum(axis=0)  # else rounding of the sums doubles with every squaring
+            squarings += 1
+            if squarings % 4 == 0:
+                power /= power.sum(axis=0)  # rounding of the sums doubles with every squaring
+        power /= power.sum(axis=0)
+        for _ in range(count):
+            rho = power @ rho
+        return rho
 
 
 def highest(mean: float) -> int:

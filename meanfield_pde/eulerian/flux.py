@@ -118,12 +118,9 @@ class Generator(Transport):
         """Lag that the mass sees on average, no face counting more than ``most``."""
         if self.lag is None:
             return 0.0
-        weight = rho.reshape(self.lag.shape[1:])
-        means = []
-        for axis, lag in enumerate(np.minimum(self.lag, most)):
-            sides = 0.5 * (lag + np.roll(lag, 1, axis=axis))  # of a cell's two faces
-            means.append(folded_sum(sides * weight) / folded_sum(weight))
-        return max(means)
+        seen = np.empty(self.lag.shape[1:])
+        _kernels.lags_of_cells(self.lag, most, seen)
+        return folded_sum(seen.reshape(rho.shape) * rho) / folded_sum(rho)
 
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""

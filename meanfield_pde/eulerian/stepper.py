@@ -35,7 +35,6 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
-from scipy.special import xlogy
 
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import cost, exponential
@@ -115,7 +114,8 @@ class State:
         """Energy with its entropy."""
         entropy = 0.0
         if self.equation.beta:
-            entropy = folded_sum(xlogy(self.rho, self.rho)) * self.equation.grid.volume
+            logarithm = np.log(np.maximum(self.rho, 1e-300))  # 0 log 0 = 0
+            entropy = folded_sum(self.rho * logarithm) * self.equation.grid.volume
         return self._evaluated[0] + self.equation.beta * entropy
 
     @property
