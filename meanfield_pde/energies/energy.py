@@ -10,6 +10,7 @@ averages: that is where matrices and transforms are prepared, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -241,22 +242,25 @@ class SumFunctional(Functional):
 
     def potential(self, rho: Array) -> Array:
         """First variation at the cell centres."""
-        return self._fixed + sum(factor * part.potential(rho) for factor, part in self._moving)
+        return self._added(part.potential(rho) for _, part in self._moving)
 
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both at once."""
         value = folded_sum(self._fixed * rho) * self.grid.volume
-        potential = self._fixed
-        for factor, part in self._moving:
-            its_value, its_potential = part.value_and_potential(rho)
-            value += factor * its_value
-            potential = potential + factor * its_potential
-        return value, potential
+        pairs = [part.value_and_potential(rho) for _, part in self._moving]
+        value += sum(f * its for (f, _), (its, _) in zip(self._moving, pairs, strict=True))
+        return value, self._added(potential for _, potential in pairs)
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential averaged over a step."""
-        terms = (f * part.secant(start, end, sign * f) for f, part in self._moving)
-        return self._fixed + sum(terms)
+        return self._added(part.secant(start, end, sign * f) for f, part in self._moving)
+
+    def _added(self, potentials: Iterable[Array]) -> Array:
+        """Weighted sum of the moving terms' potentials and what is fixed, without temporaries."""
+        total = self._fixed.copy()
+        for (factor, _), potential in zip(self._moving, potentials, strict=True):
+            total += potential if factor == 1.0 else factor * potential
+        return total
 
     _fixed: Array = None  # type: ignore[assignment]
     _moving: tuple[tuple[float, Functional], ...] = ()

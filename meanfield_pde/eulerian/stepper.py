@@ -272,7 +272,9 @@ class MPRK22(Stepper):
             lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
         )
         if not energy.constant:
-            generator = equation.generator(0.5 * (state.potential + energy.potential(stage)))
+            middle = state.potential + energy.potential(stage)
+            middle *= 0.5
+            generator = equation.generator(middle)
             along = [Lines(generator, axis) for axis in (0, 1)]
 
         def symmetric(k: int) -> Array:
