@@ -12,20 +12,27 @@ from meanfield_pde.measures.check import Array
 
 
 class Lines:
-    """Implicit steps along the lines of one axis; densities have the shape of the grid."""
+    """Implicit steps along the lines of one axis; densities have the shape of the grid.
 
-    def __init__(self, generator: Generator, axis: int) -> None:
+    With ``scratch`` rates are laid out in arrays that are kept there for the next object of the
+    same axis; large arrays are costly to get anew from the system in every step.
+    """
+
+    def __init__(
+        self, generator: Generator, axis: int, scratch: dict[tuple[int, str], Array] | None = None
+    ) -> None:
         self.generator, self.axis = generator, axis
+        self._scratch = {} if scratch is None else scratch
         self.periodic = generator.grid.periodic
         self._shape = generator.forward[axis].shape
-        self.forward = self._lay_out(generator.forward[axis])
-        self.backward = self._lay_out(generator.backward[axis])
+        self.forward = self._lay_out("forward", generator.forward[axis])
+        self.backward = self._lay_out("backward", generator.backward[axis])
 
     @cached_property
     def lag(self) -> Array:
         """Lags of the faces, laid out as the rates are."""
         lag = self.generator.lag
-        return np.zeros_like(self.forward) if lag is None else self._lay_out(lag[self.axis])
+        return np.zeros_like(self.forward) if lag is None else self._lay_out("lag", lag[self.axis])
 
     def euler(self, rho: Array, dt: float, out: Array | None = None) -> Array:
         """Implicit Euler, into ``out`` (which may be rho) where it is given."""
@@ -77,9 +84,12 @@ class Lines:
     def _plane(self, values: Array) -> Array:
         return values.reshape(self._shape)  # a view: densities are contiguous
 
-    def _lay_out(self, values: Array) -> Array:
+    def _lay_out(self, name: str, values: Array) -> Array:
         width = _line_kernels.WIDTH
         blocks = -(-self._shape[1 - self.axis] // width)
-        out = np.empty((blocks, self._shape[self.axis], width))
+        out = self._scratch.get((self.axis, name))
+        if out is None:
+            out = np.empty((blocks, self._shape[self.axis], width))
+            self._scratch[self.axis, name] = out
         _line_kernels.pack(np.ascontiguousarray(values).reshape(self._shape), self.axis, out)
         return out

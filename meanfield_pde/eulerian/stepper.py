@@ -75,6 +75,11 @@ class Equation:
         return transport
 
     @cached_property
+    def scratch(self) -> dict[tuple[int, str], Array]:
+        """Arrays that steps may use again; they belong to the grid of this equation."""
+        return {}
+
+    @cached_property
     def constant_transport(self) -> Transport:
         """Flux of an energy whose potential does not depend on the density."""
         return self.transport(self.energy.potential(np.zeros(self.grid.shape)))
@@ -266,7 +271,7 @@ class MPRK22(Stepper):
     def _by_lines(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
         equation, energy = state.equation, state.equation.energy
         rho = np.ascontiguousarray(state.rho)
-        along = [Lines(generator, axis) for axis in (0, 1)]
+        along = [Lines(generator, axis, equation.scratch) for axis in (0, 1)]
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
         stage = _mean_of_both(
             lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
@@ -275,7 +280,7 @@ class MPRK22(Stepper):
             middle = state.potential + energy.potential(stage)
             middle *= 0.5
             generator = equation.generator(middle)
-            along = [Lines(generator, axis) for axis in (0, 1)]
+            along = [Lines(generator, axis, equation.scratch) for axis in (0, 1)]
 
         def symmetric(k: int) -> Array:
             end = along[k].second_order(rho, 0.5 * dt)
