@@ -140,3 +140,30 @@ def test_progress_goes_on_to_the_end():
     assert moving.stationary is not None
     assert sum(passed) == pytest.approx(60.0, rel=1e-12)
     assert len(passed) < moving.steps + 4
+
+
+def test_a_fixed_point_of_the_stepper_is_no_rest():
+    """Both stages of Heun's method can cancel where the flow goes on: a stiff nonlocal network."""
+    x = np.random.default_rng(1).normal(size=(20, 1))
+    unit = mf.Unit.custom(lambda x, z: 10 * np.tanh(z[..., 0] * x[..., 0]))
+    risk = mf.Risk(unit, mf.Data.samples(x, np.tanh(x[:, 0])))
+    energy = risk + 0.02 * mf.Penalty() + 0.02 * mf.Entropy()
+    grid = mf.Grid.box(-8, 8, 128)
+    problem = mf.Problem(mf.GradientFlow(energy), mf.Density.gaussian(grid, 0.3, 0.3), 600.0)
+    solution = mf.solve(problem, flux="rl", stepper="heun")
+    assert solution.ok
+    assert mf.distance.l1(solution.densities[-1], mf.gibbs(energy, grid)) < 1e-4
+
+
+@pytest.mark.parametrize("mass", [1e-4, 1e5])
+def test_steps_do_not_depend_on_the_unit_of_mass(mass):
+    grid = mf.Grid.box(-8, 8, 64)
+    start = mf.Density.gaussian(grid, 0.3, 0.3)
+    laws = []
+    for m in (1.0, mass):
+        pull = mf.Interaction(lambda z: -np.exp(-(z**2).sum(-1) / 2)) / m
+        energy = pull + 0.02 * mf.Penalty() + 0.05 * mf.Entropy()
+        heavy = mf.Density(grid, m * start.values)
+        laws.append(mf.solve(mf.Problem(mf.GradientFlow(energy), heavy, 5.0)))
+    assert laws[0].statistics.steps == laws[1].statistics.steps
+    np.testing.assert_allclose(laws[1].densities[-1].values / mass, laws[0].densities[-1].values)

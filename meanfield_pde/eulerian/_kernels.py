@@ -20,6 +20,10 @@ NEAR = 0.4
 """The same for the lag of the compact flux, which is a second difference of it."""
 
 
+TINY = 1e-150
+"""Difference of the potential without a direction, where there is no diffusion to compare with."""
+
+
 @njit(cache=True)
 def exponents(phi: Array, beta: float, out: Array) -> None:
     """``out = -|dPhi| / beta`` at every face, of which the caller takes the exponential.
@@ -100,7 +104,7 @@ def compact_face(
     """
     size = abs(middle)
     q = size * inverse
-    near = q < NEAR if inverse > 0.0 else size == 0.0
+    near = q < NEAR if inverse > 0.0 else size < TINY
     # beta (q/2 coth(q/2) - 1), what Scharfetter-Gummel diffuses too much
     excess = uphill * scale + 0.5 * size - beta
     divisor = 1.0 if near else size

@@ -14,18 +14,20 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from meanfield_pde.energies.energy import Functional
-from meanfield_pde.eulerian.exponential import cost
+from meanfield_pde.eulerian.exponential import Line, cost, lines_of
 from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
-EXPLICIT_STEPS = {1: 1_000, 2: 300}
+EXPLICIT_STEPS = {1: 200, 2: 50}
 """Explicit steps, by dimension, beyond which implicit steps are taken."""
-PATIENCE = 250
+PATIENCE = 1_250
 """How many times more explicit steps are taken where the drift dominates."""
 EXPONENTIAL = 0.2
 """Seconds, about, up to which a fixed potential's exponential is taken."""
+HOPELESS = 600.0
+"""Seconds, about, from which one that was asked for is refused."""
 UNRESOLVED, UNEVEN, STEEP = 1.0, 2.0, 5.0
 """Cell Peclet numbers beyond which Scharfetter-Gummel, one lag for a line (b2), and a lag for each
 face (mprk22) fall behind."""
@@ -85,10 +87,15 @@ def choose(
     else:
         name = "heun" if count <= few and (share <= SHARE or flux != "auto") else "mprk22"
     chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
+    if chosen.exact(plain) and cost(plain.generator(plain.energy.potential(rho)), span) > HOPELESS:
+        raise ValueError(
+            f"stepper must not be b2 here: the exponential over the whole time would take more "
+            f"than {HOPELESS:g} s; use mprk22, or leave it out"
+        )
     if chosen.exact(plain):
         remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
-        equation = Equation(*problem, FLUXES["compact"])
+        equation = Equation(*problem, FLUXES["compact" if _lags(chosen, plain) else "sg"])
     if not chosen.explicit and not equation.flux.linear:
         raise ValueError(
             f"flux must be linear (sg, compact) for the implicit stepper {chosen.name}, got "
@@ -110,9 +117,27 @@ def choose(
     return equation, chosen, "; ".join(remarks)
 
 
+def _lags(stepper: Stepper, equation: Equation) -> bool:
+    """Whether the stepper makes use of the compact flux's lags in this equation.
+
+    Without diffusion there is no scale to compare differences of the potential with.
+    """
+    if equation.beta == 0:
+        return False
+    return stepper.name == "mprk22" or (stepper.name == "b2" and _lines(equation) is not None)
+
+
+def _lines(equation: Equation) -> list[Line] | None:
+    """Lines that stand for all: in 1D, and in 2D where the potential is a fixed sum over axes."""
+    if equation.grid.dim == 2 and not equation.energy.constant:
+        return None
+    potential = equation.energy.potential(np.zeros(equation.grid.shape))
+    return lines_of(Compact().transport(equation.grid, potential, equation.beta))
+
+
 def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
-    if not equation.energy.constant:
+    if not equation.energy.constant or _lines(equation) is None:
         return False
     potential = equation.energy.potential(np.zeros(equation.grid.shape))
     generator = Compact().transport(equation.grid, potential, equation.beta)
@@ -133,15 +158,12 @@ def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -
 
 
 def _share_above(limit: float, equation: Equation, rho: Array) -> float:
-    """Share of the mass in cells with a face at which |q| > limit (all of it at beta = 0)."""
+    """Share of the mass in cells with a face at which |q| > limit (any drift at beta = 0)."""
     phi = equation.energy.potential(rho)
-    if equation.beta == 0:
-        return float(np.ptp(phi) > 0)
     above = np.zeros(rho.shape, dtype=bool)
     for axis in range(rho.ndim):
-        steep = np.abs(np.diff(phi, axis=axis)) > limit * equation.beta
-        for side in ((0, 1), (1, 0)):
-            width = [(0, 0)] * rho.ndim
-            width[axis] = side
-            above |= np.pad(steep, width)
+        steep = np.abs(np.roll(phi, -1, axis=axis) - phi) > limit * equation.beta
+        if not equation.grid.periodic:  # no face leads from the last cell to the first
+            np.moveaxis(steep, axis, 0)[-1] = False
+        above |= steep | np.roll(steep, 1, axis=axis)
     return float(rho[above].sum() / rho.sum())

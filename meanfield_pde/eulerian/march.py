@@ -33,6 +33,10 @@ CHANGE = 5e-13
 """Change that the rest of the time may still bring to a density that counts as stationary."""
 WINDOW = 1e-3
 """Shortest time, relative to what is left, over which a net change is trusted."""
+APART = 1e-9
+"""Error estimate of a step (L1, relative to the mass) beyond which the flow cannot be at rest."""
+RELAX = 1.05
+"""Growth a step, after one was refused, of the largest dt that is tried."""
 LOOK = 8
 """Steps from one look at the net change to the next."""
 
@@ -65,7 +69,7 @@ class March:
     span : float
         Whole time, in the flow's own clock.
     tolerance : float
-        L1 error allowed a step.
+        L1 error allowed a step, relative to the mass.
     fixed : float, optional
         Step without error control.
     orbits : array (order, orbits), optional
@@ -99,6 +103,8 @@ class March:
         self.smallest = float(self.rho.min())
         self._invariant = self.orbits is not None and is_invariant(self.rho, self.orbits)
         self._window = self.rho, self.clock
+        self._origin = self.state, self.clock
+        self._ceiling, self._refusal = np.inf, ""
         # Estimates are errors of a first-order step, far above those of the steppers of order 2.
         self._controller = Controller(order=1)
         self._dt = self.fixed if self.fixed is not None else START * self.span
@@ -115,16 +121,33 @@ class March:
         StuckError
             If steps become too small.
         """
+        if self.stepper.exact(self.equation) and self.fixed is None and self.clock < target:
+            self._advance_from_origin(target, report)
+            return
         while target - self.clock > 1e-14 * self.span:
             if self.stationary is not None:
                 report(target - self.clock)
                 self.clock = target
                 return
-            dt, last = self._next(target - self.clock)
-            taken = self._attempt(dt)
-            self.clock = target if last and taken.dt == dt else self.clock + taken.dt
-            self._accept(taken)
-            report(taken.dt)
+            report(self._advance_once(target))
+
+    def _advance_from_origin(self, target: float, report: Callable[[float], None]) -> None:
+        """Reach every target by a step of its own, so that saving more often changes nothing."""
+        report(target - self.clock)
+        before = self.steps
+        self.state, self.clock = self._origin
+        while target - self.clock > 1e-14 * self.span:
+            self._dt = target - self.clock
+            self._advance_once(target)
+        if self.steps > before + 1:  # it was too far for one step
+            self._origin = self.state, self.clock
+
+    def _advance_once(self, target: float) -> float:
+        dt, last = self._next(target - self.clock)
+        taken = self._attempt(dt)
+        self.clock = target if last and taken.dt == dt else self.clock + taken.dt
+        self._accept(taken)
+        return taken.dt
 
     @property
     def symmetric(self) -> str:
@@ -137,7 +160,7 @@ class March:
 
     def _next(self, remaining: float) -> tuple[float, bool]:
         """Size of the next step, and whether it ends at the target."""
-        dt = self._dt
+        dt = self._dt if self.fixed is not None else min(self._dt, self._ceiling)
         if self.stepper.explicit:
             limit = self.stepper.limit(self.state)
             if self.fixed is not None and limit < dt:
@@ -160,12 +183,15 @@ class March:
             except StepFailedError as refusal:
                 self.rejected += 1
                 reason, dt = str(refusal), 0.5 * dt
+                self._ceiling, self._refusal = dt, reason
                 continue
-            ratio = step.error / self.tolerance
+            ratio = step.error / (self.tolerance * self._mass * self.equation.grid.volume)
             if ratio <= 1.0:
-                self.crawled = self.crawled + 1 if reason and dt < CRAWL * self.longest else 0
+                forced = bool(reason) or self._ceiling < self._dt
+                self.crawled = self.crawled + 1 if forced and dt < CRAWL * self.longest else 0
                 if self.crawled > PATIENCE:
-                    raise StuckError(f"steps stayed below {CRAWL:g} of the longest one: {reason}")
+                    why = self._refusal or reason
+                    raise StuckError(f"steps stayed below {CRAWL:g} of the longest one: {why}")
                 return Taken(state, dt, ratio)
             self.rejected += 1
             reason = f"the error of a step stayed at {ratio:.1e} times its tolerance"
@@ -212,16 +238,24 @@ class March:
             self._controller, factor = self._controller.accept(taken.ratio)
             proposed = dt * factor
             self._dt = proposed if dt >= self._dt or factor < 1.0 else max(self._dt, proposed)
-            self._look()
+            self._ceiling *= RELAX
+            self._look(taken)
 
-    def _look(self) -> None:
-        """Notice that the density has come to rest: a pure function of its history."""
+    def _look(self, taken: Taken) -> None:
+        """Notice that the density has come to rest: a pure function of its history.
+
+        Where nothing changes while the stages of a step differ, the density is a fixed point of the
+        stepper and not of the flow; shorter steps have no such points.
+        """
         if self.steps % LOOK:
             return
         rho, since = self._window
         net = folded_sum(np.abs(self.rho - rho)) / self._mass
         left, passed = self.span - self.clock, self.clock - since
         if net > STILL:
+            self._window = self.rho, self.clock
+        elif taken.ratio * self.tolerance > APART:
+            self._ceiling = 0.5 * taken.dt
             self._window = self.rho, self.clock
         elif passed >= WINDOW * left and net * left <= CHANGE * passed:
             self.stationary = since

@@ -60,8 +60,8 @@ def solve(
         potential whose exponential is cheap, else explicit unless the positivity bound asks for
         very many steps, else mprk22.
     tolerance : float
-        Largest L1 error of a step, by an estimate of order 1: for ``heun`` and ``mprk22`` that
-        of the Euler step inside, far above their own.
+        Largest L1 error of a step, relative to the mass, by an estimate of order 1: for ``heun``
+        and ``mprk22`` that of the Euler step inside, far above their own.
     dt : float, optional
         Fixed step in the flow's own clock, with no error control. A step that cannot be stable
         is an error for ``heun``; a step that an implicit method cannot take is split.

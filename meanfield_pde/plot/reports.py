@@ -107,7 +107,8 @@ def convergence_figure(report: Report) -> Figure:
         order = part["order"]
         axes.set_title(title + (": rounding alone" if order is None else f": order {order:.2f}"))
     panels[0].set_ylabel("$L^1$ error")
-    panels[-1].legend(loc="lower right")
+    if panels[-1].get_legend_handles_labels()[0]:
+        panels[-1].legend(loc="lower right")
     figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
     return figure
 
