@@ -120,7 +120,8 @@ class Generator(Transport):
             return 0.0
         seen = np.empty(self.lag.shape[1:])
         _kernels.lags_of_cells(self.lag, most, seen)
-        return folded_sum(seen.reshape(rho.shape) * rho) / folded_sum(rho)
+        seen *= rho.reshape(seen.shape)
+        return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
 
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""

@@ -119,8 +119,10 @@ class State:
         """Energy with its entropy."""
         entropy = 0.0
         if self.equation.beta:
-            logarithm = np.log(np.maximum(self.rho, 1e-300))  # 0 log 0 = 0
-            entropy = folded_sum(self.rho * logarithm) * self.equation.grid.volume
+            terms = np.maximum(self.rho, 1e-300)  # 0 log 0 = 0
+            np.log(terms, out=terms)
+            terms *= self.rho
+            entropy = folded_sum(terms) * self.equation.grid.volume
         return self._evaluated[0] + self.equation.beta * entropy
 
     @property
@@ -367,4 +369,6 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
 
 
 def _apart(state: State, first: Array, second: Array) -> float:
-    return folded_sum(np.abs(first - second)) * state.equation.grid.volume
+    difference = first - second
+    np.abs(difference, out=difference)
+    return folded_sum(difference) * state.equation.grid.volume
