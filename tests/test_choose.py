@@ -129,3 +129,18 @@ def test_refusals(arguments, parts):
         mf.solve(flow(0.5, 1.0), **arguments)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_hopeless_exponentials_are_refused():
+    """A steep wall in a potential that is no sum over the axes: half an hour of tiny jumps."""
+
+    def walled(z):
+        x, y = z[..., 0], z[..., 1]
+        return half_square(z) + 0.45 * x * y + 1e8 * (np.abs(x) > 3.5)
+
+    grid = mf.Grid.box((-4, -4), (4, 4), (32, 32))
+    energy = mf.Potential(walled) + 0.5 * mf.Entropy()
+    problem = mf.Problem(mf.GradientFlow(energy), mf.Density.gaussian(grid, (0, 0), 0.3), 1.0)
+    with pytest.raises(ValueError, match=r"b2.*more than 600 s.*mprk22"):
+        mf.solve(problem, stepper="b2")
+    assert mf.solve(problem).ok

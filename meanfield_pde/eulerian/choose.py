@@ -137,11 +137,11 @@ def _lines(equation: Equation) -> list[Line] | None:
 
 def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
-    if not equation.energy.constant or _lines(equation) is None:
+    if not equation.energy.constant:
         return False
     potential = equation.energy.potential(np.zeros(equation.grid.shape))
     generator = Compact().transport(equation.grid, potential, equation.beta)
-    return cost(generator, span) <= EXPONENTIAL
+    return lines_of(generator) is not None and cost(generator, span) <= EXPONENTIAL
 
 
 def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:

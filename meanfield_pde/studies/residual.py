@@ -119,8 +119,7 @@ def residual(solution: Solution, problem: Problem | None = None) -> Residual:
     over = tuple(range(2, 2 + grid.dim))
     norms = grid.volume * np.abs(np.stack([fine, fine - coarse])).sum(axis=over)
     curvature = problem.flow.energy.beta * sum(h**-2 for h in grid.spacing)
-    rate = 1.0 / float(np.diff(times).min())
-    noise = ROUNDING * densities[0].mass * (curvature + rate)  # terms of rounding are below it
+    noise = ROUNDING * densities[0].mass * curvature  # terms below it are rounding alone
     relative, floor = np.divide(norms, scales, out=np.zeros_like(norms), where=scales > noise)
     inner = times[SIDE:-SIDE]
     worst = int(relative.argmax())
