@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from meanfield_pde.case.table import Count, Numbers, Points, Positive, Table
-from meanfield_pde.energies.data import Data
+from meanfield_pde.case.data import AnyData
+from meanfield_pde.case.table import Numbers, Positive, Table
+from meanfield_pde.case.unit import AnyUnit
 from meanfield_pde.energies.energy import Energy, Entropy
 from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.energies.loss import Loss
 from meanfield_pde.energies.low_rank import TOLERANCE
 from meanfield_pde.energies.potential import Penalty, Potential
 from meanfield_pde.energies.risk import Risk
-from meanfield_pde.energies.unit import Unit
 from meanfield_pde.energies.variants import data_augmented, feature_averaged
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
@@ -125,148 +125,6 @@ class EntropyTable(Table):
     def build(self, grid: Grid, group: Group | None) -> Energy:
         """Make the entropy."""
         return self.factor * Entropy()
-
-
-class RidgeUnit(Table):
-    """``sigma(z . x)``, or ``a sigma(b . x)`` with z = (a, b)."""
-
-    kind: Literal["ridge", "scaled-ridge"]
-    activation: Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
-
-    def build(self) -> Unit:
-        """Make the unit."""
-        make = Unit.ridge if self.kind == "ridge" else Unit.scaled_ridge
-        return make(self.activation)
-
-
-class BumpUnit(Table):
-    """``exp(-|x - z|^2 / (2 width^2))``."""
-
-    kind: Literal["bump"]
-    width: Positive = 1.0
-
-    def build(self) -> Unit:
-        """Make the unit."""
-        return Unit.bump(self.width)
-
-
-class HarmonicUnit(Table):
-    """``cos(order (x - z))``."""
-
-    kind: Literal["harmonic"]
-    order: Count = 1
-
-    def build(self) -> Unit:
-        """Make the unit."""
-        return Unit.harmonic(self.order)
-
-
-AnyUnit = Annotated[RidgeUnit | BumpUnit | HarmonicUnit, Field(discriminator="kind")]
-
-
-class TeacherTarget(Table):
-    """``sum_j weights_j unit(x; points_j)``: a network of the student's unit, or of another.
-
-    Weights may be negative; they are 1/n where they are left out.
-    """
-
-    kind: Literal["teacher"]
-    points: Annotated[Points, Field(min_length=1)]
-    weights: list[float] | None = None
-    unit: AnyUnit | None = None
-
-    def build(self, student: Unit) -> Function:
-        """Return the target as a function of x."""
-        lengths = {np.size(point) for point in self.points}
-        if len(lengths) > 1:
-            raise ValueError(
-                f"points must all have one length, got lengths {sorted(lengths)}; "
-                "give one row a point"
-            )
-        points = np.asarray(self.points, dtype=np.float64).reshape(len(self.points), -1)
-        weights = np.full(len(points), 1.0 / len(points))
-        if self.weights is not None:
-            weights = np.asarray(self.weights)
-        if len(weights) != len(points):
-            raise ValueError(
-                f"weights must have one entry for each of the {len(points)} points, got "
-                f"{len(weights)}; leave them out for equal ones"
-            )
-        unit = student if self.unit is None else self.unit.build()
-
-        def target(x: Array) -> Array:
-            unit.check_dimensions(x.shape[1], points.shape[1])
-            return np.tensordot(unit.features(x, points), weights, axes=(1, 0))
-
-        return target
-
-
-class CosineTarget(Table):
-    """``amplitude cos(order x)`` of the first coordinate."""
-
-    kind: Literal["cosine"]
-    amplitude: float = 1.0
-    order: Count = 1
-
-    def build(self, student: Unit) -> Function:
-        """Return the target as a function of x."""
-        return lambda x: self.amplitude * np.cos(self.order * x[..., 0])
-
-
-class SignTarget(Table):
-    """Labels -1 and 1 by the sign of the first coordinate, for the logistic loss."""
-
-    kind: Literal["sign"]
-
-    def build(self, student: Unit) -> Function:
-        """Return the target as a function of x."""
-        return lambda x: np.where(x[..., 0] < 0, -1.0, 1.0)
-
-
-AnyTarget = Annotated[TeacherTarget | CosineTarget | SignTarget, Field(discriminator="kind")]
-
-
-class HermiteData(Table):
-    """X normal with standard deviation ``scale``, by Gauss-Hermite nodes."""
-
-    kind: Literal["gauss-hermite"]
-    dim: Count
-    nodes: Count
-    scale: Positive = 1.0
-    target: AnyTarget
-
-    def build(self, student: Unit) -> Data:
-        """Make the data."""
-        return Data.gauss_hermite(self.dim, self.nodes, self.target.build(student), self.scale)
-
-
-class LegendreData(Table):
-    """X uniform on a box, by Gauss-Legendre nodes."""
-
-    kind: Literal["gauss-legendre"]
-    nodes: Count
-    lower: Numbers
-    upper: Numbers
-    target: AnyTarget
-
-    def build(self, student: Unit) -> Data:
-        """Make the data."""
-        return Data.gauss_legendre(self.nodes, self.lower, self.upper, self.target.build(student))
-
-
-class CircleData(Table):
-    """X a uniform angle, by equispaced nodes."""
-
-    kind: Literal["circle"]
-    nodes: Count
-    target: AnyTarget
-
-    def build(self, student: Unit) -> Data:
-        """Make the data."""
-        return Data.circle(self.nodes, self.target.build(student))
-
-
-AnyData = Annotated[HermiteData | LegendreData | CircleData, Field(discriminator="kind")]
 
 
 class RiskTable(Table):

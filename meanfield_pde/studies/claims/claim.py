@@ -1,0 +1,41 @@
+"""A claim: a statement of theory as a number, with a control that must not meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meanfield_pde.studies.setting import Setting
+
+STATIC = 1e-13
+FLOW = 1e-12
+ROUNDING = "rounding of one evaluation"
+ROUNDING_FLOW = "rounding, carried along the flow"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A number, the tolerance it is held to and why, and the number after a planted fault.
+
+    ``inconclusive`` says why a number beyond its tolerance refutes nothing (time ran out).
+    """
+
+    number: float
+    tolerance: float
+    reason: str
+    control: float | None
+    fault: str
+    inconclusive: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, where it is from, and how it is checked.
+
+    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``.
+    """
+
+    statement: str
+    source: str
+    needs: tuple[str, ...]
+    check: Callable[[Setting], Finding]

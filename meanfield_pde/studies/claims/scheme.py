@@ -1,0 +1,99 @@
+"""Claims about the density's scheme: mass, sign, free energy and the stationary law."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meanfield_pde.energies.energy import Entropy
+from meanfield_pde.eulerian.flux import Generator, ScharfetterGummel
+from meanfield_pde.eulerian.gibbs import gibbs
+from meanfield_pde.eulerian.solve import solve
+from meanfield_pde.flows.gradient_flow import GradientFlow
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.distance import l1
+from meanfield_pde.studies.claims.claim import Claim, Finding
+from meanfield_pde.studies.setting import Setting
+
+
+def mass_conserved(setting: Setting) -> Finding:
+    """Largest relative drift of the mass over all accepted steps."""
+    number = setting.flow("stated", "given").statistics.mass_drift
+    rho, generator = setting.initial.values, _generator(setting)
+    rates = _outflow(generator.forward, generator.backward).reshape(rho.shape)
+    leak = float((rates * rho).max() / (generator.outflow * rho.sum()))
+    return Finding(number, 1e-13, "rounding of sums", leak, "a cell that keeps what it gives away")
+
+
+def positive(setting: Setting) -> Finding:
+    """How far below 0 the density went at any accepted step."""
+    number = max(0.0, -setting.flow("stated", "given").statistics.smallest)
+    generator = _generator(setting)
+    rate = generator.outflow
+    shape = generator.forward.shape[1:]
+    single = np.eye(
+        1, setting.grid.size, int(_outflow(generator.forward, generator.backward).argmax())
+    )
+    beyond = generator.advance(single.reshape(shape), single.reshape(shape), 2.0 / rate)
+    fault = "an explicit step of twice the positivity bound"
+    return Finding(number, 0.0, "no density is negative", float(-beyond.min()), fault)
+
+
+def energy_decreases(setting: Setting) -> Finding:
+    """Largest rise of the free energy in an accepted step, relative to max(1, |F|)."""
+    number = setting.flow("stated", "given").statistics.energy_rise
+    energy, grid = setting.energy, setting.grid
+    mixed = 0.5 * (setting.initial.values + setting.initial.mass / (grid.size * grid.volume))
+    generator = _generator(setting, mixed)
+    back = generator.advance(mixed, mixed, -0.05 / generator.outflow)
+    before, after = (energy.value(Density(grid, rho)) for rho in (mixed, back))
+    control = (after - before) / max(1.0, abs(before))
+    return Finding(number, 1e-12, "rounding of the energy", control, "a step back in time")
+
+
+def reaches_gibbs(setting: Setting) -> Finding:
+    """L1 distance of the flow at a late time from the Gibbs law, found without time stepping."""
+    energy, rho, distance = setting.energy, setting.initial, np.inf
+    span = setting.problem.t1
+    for _ in range(9):
+        late = solve(Problem(GradientFlow(energy), rho, span), **setting.options)
+        rho = late.densities[-1]
+        stationary = gibbs(energy, setting.grid, start=rho)
+        distance = float(l1(rho, stationary))
+        if distance <= 1e-6:
+            break
+        span *= 2
+    hotter = gibbs(energy.smooth + 1.1 * energy.beta * Entropy(), setting.grid, start=rho)
+    reason = "relaxation that is left at the last time"
+    late_text = "" if distance <= 1e-6 else "not relaxed at the last time"
+    control = float(l1(rho, hotter))
+    return Finding(distance, 1e-6, reason, control, "beta raised by 10 %", late_text)
+
+
+CLAIMS: dict[str, Claim] = {
+    "mass-conserved": Claim("mass is conserved", "finite volumes", (), mass_conserved),
+    "positive": Claim("the density is nonnegative", "M-matrix structure", (), positive),
+    "energy-decreases": Claim(
+        "the free energy never rises", "Schlichting and Seis 2022", (), energy_decreases
+    ),
+    "reaches-gibbs": Claim(
+        "the flow converges to the Gibbs law of its own potential",
+        "Hu, Ren, Siska and Szpruch 2021; detailed balance",
+        ("diffusion",),
+        reaches_gibbs,
+    ),
+}
+
+
+def _generator(setting: Setting, values: Array | None = None) -> Generator:
+    rho = setting.initial.values if values is None else values
+    potential = setting.energy.smooth.on(setting.grid).potential(rho)
+    return ScharfetterGummel().transport(setting.grid, potential, setting.energy.beta)
+
+
+def _outflow(forward: Array, backward: Array) -> Array:
+    total = np.zeros(forward.shape[1:])
+    for axis in (0, 1):
+        total += forward[axis] + np.roll(backward[axis], 1, axis=axis)
+    return total
