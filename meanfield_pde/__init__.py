@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.risk import Risk as Risk
     from meanfield_pde.energies.unit import Unit as Unit
     from meanfield_pde.energies.variants import data_augmented as data_augmented
+    from meanfield_pde.energies.variants import equivariant_architecture as equivariant_architecture
     from meanfield_pde.energies.variants import feature_averaged as feature_averaged
     from meanfield_pde.eulerian.flux import ScharfetterGummel as ScharfetterGummel
     from meanfield_pde.eulerian.gibbs import GibbsError as GibbsError
@@ -79,6 +80,7 @@ _HOMES = {
     "distance": "measures.distance",
     "Energy": "energies.energy",
     "Entropy": "energies.energy",
+    "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",

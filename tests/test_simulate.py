@@ -546,3 +546,32 @@ def test_stationary_particles_stay():
     assert run.points[-1, 0, 0, 0] == 0.0
     nothing = mf.simulate(problem(0.0 * mf.Entropy(), mf.Cloud([[0.7]])), 1, dt=0.1)
     assert nothing.points[-1, 0, 0, 0] == 0.7
+
+
+# -- noise that is projected on the fixed subspace
+
+
+def test_projected_noise():
+    """Particles on E^G stay there to the last bit; along it they have the law of the equation."""
+    swap, beta, n = mf.Group.swap(), 0.5, 20_000
+    energy = WELL + beta * mf.Entropy()
+    flow = mf.GradientFlow(energy, noise=swap)
+    on = mf.Cloud(np.repeat(np.random.default_rng(0).normal(size=(n, 1)), 2, axis=1))
+    points = mf.simulate(mf.Problem(flow, on, 1.0), n, dt=0.05).points[-1, 0]
+    assert np.array_equal(points[:, 0], points[:, 1])
+    along = points @ np.full(2, np.sqrt(0.5))
+    mean, variance = euler_maruyama(0.0, 2 * on.points[:, 0].var(), beta, [0.05] * 20)
+    check_normal(along, mean + np.sqrt(2) * on.points[:, 0].mean() * 0.95**20, variance)
+    free = mf.simulate(mf.Problem(mf.GradientFlow(energy), on, 1.0), n, dt=0.05).points[-1, 0]
+    assert np.abs(free[:, 0] - free[:, 1]).max() > 1
+
+
+def test_projected_noise_is_refused_where_it_has_no_meaning():
+    flow = mf.GradientFlow(WELL + mf.Entropy(), noise=mf.Group.swap())
+    grid = mf.Grid.box((-6, -6), (6, 6), (16, 16))
+    with refuses("noise", "swap", "grid of the fixed subspace"):
+        mf.solve(mf.Problem(flow, mf.Density.gaussian(grid, (0, 0), 1.0), 1.0))
+    with refuses("group swap", "dimension 2", "acting"):
+        mf.simulate(mf.Problem(flow, mf.Cloud([[0.0]]), 1.0), 1)
+    with refuses("noise", "str", "E^G"):
+        mf.GradientFlow(WELL, noise="swap")

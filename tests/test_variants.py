@@ -19,6 +19,7 @@ from meanfield_pde.energies.unit import MovedUnit, Unit
 from meanfield_pde.energies.variants import (
     VARIANTS,
     data_augmented,
+    equivariant_architecture,
     feature_averaged,
     plain_risk,
     with_variant,
@@ -27,7 +28,7 @@ from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
-from meanfield_pde.measures.symmetry import symmetrise
+from meanfield_pde.measures.symmetry import project, symmetrise
 
 
 def bump_at(x, c):
@@ -335,6 +336,24 @@ def test_a_batch_with_whole_orbits():
     assert np.abs(found - feature_averaged(risk, group).drift(mu, Batch(indices))).max() > 1e-4
 
 
+# -- equivariant architectures
+
+
+@pytest.mark.parametrize("name", ["swap arbitrary", "swap invariant"])
+def test_equivariant_architecture_by_definition(name):
+    """R(P # mu), and the drift -P grad(dR/dmu)(P # mu, P z)."""
+    risk, group, grid = SYSTEMS[name]
+    confined, (rho, mu) = equivariant_architecture(risk, group), random_measures(grid, 2)
+    shadow = project(mu, group)
+    assert confined.value(mu) == pytest.approx(risk.value(shadow), abs=ROUNDING)
+    expected = risk.drift(shadow) @ group.projection()
+    np.testing.assert_allclose(confined.drift(mu), expected, rtol=0, atol=ROUNDING)
+    centres = Cloud(grid.points.reshape(-1, 2), rho.masses.ravel())
+    there = risk.value(project(centres, group))
+    assert confined.value(rho) == pytest.approx(there, abs=ROUNDING)
+    assert np.abs(confined.drift(mu) - risk.drift(mu)).max() > 1e-3
+
+
 # -- every risk of an energy at once
 
 
@@ -345,7 +364,12 @@ def test_with_variant():
     for start in (energy, *(with_variant(energy, name, group) for name in VARIANTS)):
         for name, expected in zip(
             VARIANTS,
-            (risk, data_augmented(risk, group), feature_averaged(risk, group)),
+            (
+                risk,
+                data_augmented(risk, group),
+                feature_averaged(risk, group),
+                equivariant_architecture(risk, group),
+            ),
             strict=True,
         ):
             found = with_variant(start, name, group)

@@ -19,7 +19,7 @@ from meanfield_pde.energies.loss import Loss
 from meanfield_pde.energies.low_rank import TOLERANCE
 from meanfield_pde.energies.potential import Penalty, Potential
 from meanfield_pde.energies.risk import Risk
-from meanfield_pde.energies.variants import data_augmented, feature_averaged
+from meanfield_pde.energies.variants import with_variant
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
@@ -133,7 +133,9 @@ class RiskTable(Table):
     kind: Literal["risk"]
     factor: float = 1.0
     loss: Literal["squared", "half_squared", "logistic", "huber"] = "squared"
-    variant: Literal["vanilla", "data-augmented", "feature-averaged"] = "vanilla"
+    variant: Literal[
+        "vanilla", "data-augmented", "feature-averaged", "equivariant-architecture"
+    ] = "vanilla"
     rank_tolerance: Annotated[float, Field(ge=0, le=0.1)] = TOLERANCE
     unit: AnyUnit
     data: AnyData
@@ -148,8 +150,7 @@ class RiskTable(Table):
             return self.factor * risk
         if group is None:
             raise ValueError(f"variant {self.variant!r} needs a group; add a [group] table")
-        vary = data_augmented if self.variant == "data-augmented" else feature_averaged
-        return self.factor * vary(risk, group)
+        return self.factor * with_variant(risk, self.variant, group)
 
 
 AnyEnergy = Annotated[

@@ -387,3 +387,39 @@ class AveragedUnit(Unit):
         """As the unit, and the group must act on z."""
         self.unit.check_dimensions(x_dim, z_dim)
         self.group.on_z(z_dim)
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedUnit(Unit):
+    """``sigma_*(x; P z)`` with P the projection on E^G: what a unit shows on E^G."""
+
+    unit: Unit
+    group: Group
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the unit that is projected."""
+        return self.unit.outputs
+
+    @property
+    def amplitudes(self) -> int | None:
+        """None where the projection might mix an amplitude with the rest."""
+        return 0 if self.unit.amplitudes == 0 else None
+
+    def features(self, x: Array, z: Array) -> Array:
+        """``sigma_*(x_i; P z_k)``."""
+        return self.unit.features(x, z @ self._projection(z))
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """Pull back at P z, then project."""
+        projection = self._projection(z)
+        return self.unit.pullback(x, z @ projection, residual) @ projection
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """As the unit, and the group must act on z."""
+        self.unit.check_dimensions(x_dim, z_dim)
+        self.group.on_z(z_dim)
+
+    def _projection(self, z: Array) -> Array:
+        self.group.on_z(z.shape[1])
+        return self.group.projection()

@@ -2,8 +2,9 @@ r"""Variants of a risk that use a symmetry group (Maass and Fontbona, arXiv 2405
 
 Data augmentation :math:`R^{DA}(\mu) = \int R(M_g \# \mu) d\lambda(g)`; feature averaging
 :math:`R^{FA}(\mu) = R(\mu^G)`. For a jointly equivariant unit and an invariant loss the first is
-the risk of data moved by random group elements. A third, the equivariant architecture
-:math:`R(P \# \mu)`, constrains the measure itself to the fixed subspace.
+the risk of data moved by random group elements. Equivariant architectures: :math:`R^{EA}(\mu) =
+R(P \# \mu)` with P the projection on the fixed subspace E^G, whose networks are equivariant
+whatever the law of the parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from meanfield_pde.energies.energy import Batch, Energy, Functional, Sum
 from meanfield_pde.energies.risk import Risk
-from meanfield_pde.energies.unit import AveragedUnit, MovedUnit
+from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
@@ -105,6 +106,23 @@ def feature_averaged(risk: Risk, group: Group) -> Risk:
     return replace(risk, unit=AveragedUnit(risk.unit, group))
 
 
+def equivariant_architecture(risk: Risk, group: Group) -> Risk:
+    """Risk of a network confined to the fixed subspace, R at P # mu: its unit is that of P z.
+
+    Examples
+    --------
+    >>> from meanfield_pde import Cloud, Data, Group, Unit
+    >>> data = Data.gauss_hermite(dim=2, nodes=4, target=lambda x: np.tanh(x).sum(-1))
+    >>> confined = equivariant_architecture(Risk(Unit.ridge("tanh"), data), Group.swap())
+    >>> one, other = (confined.value(Cloud([z])) for z in ([1.0, 0.0], [0.5, 0.5]))
+    >>> one == other
+    True
+    """
+    risk = _risk(risk)
+    check.instance("group", group, Group, "make one with the constructors of mf.Group")
+    return replace(risk, unit=ProjectedUnit(risk.unit, group))
+
+
 def _risk(risk: Risk) -> Risk:
     if not isinstance(risk, Risk):
         raise ValueError(
@@ -114,7 +132,7 @@ def _risk(risk: Risk) -> Risk:
     return risk
 
 
-VARIANTS = ("vanilla", "data-augmented", "feature-averaged")
+VARIANTS = ("vanilla", "data-augmented", "feature-averaged", "equivariant-architecture")
 
 
 def with_variant(energy: Energy, variant: str, group: Group) -> Energy:
@@ -131,6 +149,7 @@ def with_variant(energy: Energy, variant: str, group: Group) -> Energy:
         "vanilla": lambda risk: risk,
         "data-augmented": lambda risk: data_augmented(risk, group),
         "feature-averaged": lambda risk: feature_averaged(risk, group),
+        "equivariant-architecture": lambda risk: equivariant_architecture(risk, group),
     }
     risks = [(factor, leaf, plain_risk(leaf)) for factor, leaf in energy.terms]
     return Sum(tuple((f, leaf if risk is None else wrap[variant](risk)) for f, leaf, risk in risks))
@@ -140,6 +159,6 @@ def plain_risk(leaf: Energy) -> Risk | None:
     """Return the vanilla risk inside a risk of any variant, None for other energies."""
     if isinstance(leaf, DataAugmented):
         return leaf.risk
-    if isinstance(leaf, Risk) and isinstance(leaf.unit, AveragedUnit):
+    if isinstance(leaf, Risk) and isinstance(leaf.unit, AveragedUnit | ProjectedUnit):
         return replace(leaf, unit=leaf.unit.unit)
     return leaf if isinstance(leaf, Risk) else None

@@ -108,6 +108,7 @@ def solve(
             f"initial must be a Density for the density solver, got "
             f"{type(problem.initial).__name__}; put it on a grid, or use mf.simulate"
         )
+    _refuse_projected_noise(problem)
     tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
     if dt is not None:
         dt = check.number("dt", dt, "give a positive step or leave it out", above=0)
@@ -130,6 +131,20 @@ def solve(
     if failure and throw:
         raise SolveError(solution)
     return solution
+
+
+def _refuse_projected_noise(problem: Problem) -> None:
+    group = problem.flow.noise
+    assert isinstance(problem.initial, Density)
+    dim = problem.initial.grid.dim
+    if group is not None and problem.flow.energy.beta > 0:
+        group.on_z(dim)
+        if not np.allclose(group.projection(), np.eye(dim)):
+            raise ValueError(
+                f"noise must act in all directions of the grid, got noise projected on the fixed "
+                f"subspace of {group.name}, which degenerates on a density; solve on a grid of the "
+                "fixed subspace, or use mf.simulate"
+            )
 
 
 def _march_through(

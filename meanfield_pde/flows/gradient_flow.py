@@ -15,6 +15,7 @@ from scipy.integrate import quad
 
 from meanfield_pde.energies.energy import Energy
 from meanfield_pde.measures import check
+from meanfield_pde.measures.group import Group
 
 SAMPLES = 2000
 
@@ -33,6 +34,10 @@ class GradientFlow:
         Learning-rate schedule s(t) >= 0; 1 where it is left out.
     reaction : float
         Birth-death rate; must be 0 in this version.
+    noise : Group, optional
+        Where it is given the noise of particles is projected on the fixed subspace E^G, sqrt(2 s
+        beta) P dB, and a law that lives on E^G stays there (Maass and Fontbona, arXiv 2405.19995,
+        Theorem 5). The density of such a law is solved on a grid of E^G.
 
     Raises
     ------
@@ -49,6 +54,7 @@ class GradientFlow:
     energy: Energy
     rate: Rate = None
     reaction: float = 0.0
+    noise: Group | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.energy, Energy):
@@ -63,6 +69,8 @@ class GradientFlow:
             )
         if self.rate is not None and not callable(self.rate):
             check.number("rate", self.rate, "give a positive number or a function of t", above=0)
+        if self.noise is not None:
+            check.instance("noise", self.noise, Group, "the noise is projected on its E^G")
         if self.reaction != 0:
             raise ValueError(
                 f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"

@@ -211,6 +211,7 @@ def _advance(
     dt = (end - start) / max(steps, 1)
     beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
     walls = _walls(problem, clouds[0].shape[1])
+    projection = _projection(problem, clouds[0].shape[1])
     clouds = [points.copy() for points in clouds]
     with ThreadPoolExecutor(max_workers=1) as beside:
         for k in range(steps):
@@ -220,7 +221,8 @@ def _advance(
                 noise = _noise(beta, points.shape, rng, beside)
                 velocity = energy.drift(Cloud(points), batch)
                 amplitude = np.sqrt(2 * beta * time)
-                share = _kernels.move(points, velocity, noise(), time, amplitude, *walls, points)
+                kick = noise() if projection is None else noise() @ projection
+                share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
                 _refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
                 if not np.isfinite(points).all():
                     raise SimulationError(
@@ -256,6 +258,15 @@ def _refuse_leaps(share: float, t: float, dt: float) -> None:
             f"near t = {t:g} the drift carries a particle across {share:.0%} of the grid in "
             f"one step: dt = {dt:g} is too large for the drift; make dt smaller"
         )
+
+
+def _projection(problem: Problem, dim: int) -> Array | None:
+    """Matrix by which the noise is projected, None where it acts in all directions."""
+    group = problem.flow.noise
+    if group is None:
+        return None
+    group.on_z(dim)
+    return group.projection()
 
 
 def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
