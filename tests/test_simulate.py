@@ -569,9 +569,8 @@ def test_projected_noise():
 def test_projected_noise_is_refused_where_it_has_no_meaning():
     flow = mf.GradientFlow(WELL + mf.Entropy(), noise=mf.Group.swap())
     grid = mf.Grid.box((-6, -6), (6, 6), (16, 16))
-    with refuses("noise", "swap", "grid of the fixed subspace"):
-        mf.solve(mf.Problem(flow, mf.Density.gaussian(grid, (0, 0), 1.0), 1.0))
-    with refuses("group swap", "dimension 2", "acting"):
-        mf.simulate(mf.Problem(flow, mf.Cloud([[0.0]]), 1.0), 1)
-    with refuses("noise", "str", "E^G"):
-        mf.GradientFlow(WELL, noise="swap")
+    start = mf.Density.gaussian(grid, (0, 0), 1.0)
+    line = mf.Cloud([[0.0]])
+    refuses(lambda: mf.solve(mf.Problem(flow, start, 1.0)), "noise", "swap", "fixed subspace")
+    refuses(lambda: mf.simulate(mf.Problem(flow, line, 1.0), 1), "swap", "dimension 1", "acting")
+    refuses(lambda: mf.GradientFlow(WELL, noise="swap"), "noise", "str", "E^G")
