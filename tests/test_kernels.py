@@ -181,11 +181,13 @@ def test_faces_interpreted(size, beta, uphill):
 def test_sides(n, periodic):
     """Both halves of a second difference count alike, but where a wall leaves one of them."""
     for place in range(n - 1):
-        there, here = sides(place, n, periodic), interpreted(sides)(place, n, periodic)
-        assert there == here
-        inner = [periodic or place + 1 < n - 1, periodic or place > 0]
-        assert there == tuple(2.0 * x / max(sum(inner), 1) for x in inner)
-        assert there == sides(n - 2 - place, n, periodic)[::-1]
+        for mirror in (False, True):
+            there = sides(place, n, periodic, mirror)
+            assert there == interpreted(sides)(place, n, periodic, mirror)
+            inner = [periodic or place + 1 < n - 1, periodic or place > 0 or mirror]
+            assert there == tuple(2.0 * x / max(sum(inner), 1) for x in inner)
+        there = sides(place, n, periodic, False)
+        assert there == sides(n - 2 - place, n, periodic, False)[::-1]
 
 
 def check_interpreted(kernel, *arguments, outs):
@@ -207,7 +209,7 @@ def test_loops_interpreted(grid, beta):
     rho, source, out = rng.random((3, *shape_of(grid)))
     empty = np.empty_like(forward)
     check_interpreted(largest_outflow, forward, backward, outs=0)
-    check_interpreted(lags_of_cells, forward, 0.5, out, outs=1)
+    check_interpreted(lags_of_cells, forward, 0.5, 0.0, 0.3, out, outs=1)
     check_interpreted(largest_limited_outflow, forward, backward, outs=0)
     check_interpreted(flux_form, rho, source, forward, backward, 0.1, out, outs=1)
     phi = potential.reshape(shape_of(grid))
@@ -687,14 +689,14 @@ def test_lags_of_cells_by_hand():
     """The mean over the faces of a cell, capped: two of them on a line, four in the plane."""
     lag = np.random.default_rng(17).random((2, 4, 5))
     out = np.empty((4, 5))
-    lags_of_cells(lag, 0.6, out)
+    lags_of_cells(lag, 0.6, 0.0, 0.0, out)
     capped = np.minimum(lag, 0.6)
     faces = [np.roll(capped[a], k, axis=a) for a in (0, 1) for k in (0, 1)]
     np.testing.assert_allclose(out, np.mean(faces, axis=0), rtol=4 * ULP)
     line = np.zeros((2, 5, 1))
     line[0] = lag[0, 0][:, None]
     out = np.empty((5, 1))
-    lags_of_cells(line, 0.6, out)
+    lags_of_cells(line, 0.6, 0.0, 0.0, out)
     expected = 0.5 * (capped[0, 0] + np.roll(capped[0, 0], 1))
     np.testing.assert_allclose(out[:, 0], expected, rtol=4 * ULP)
 

@@ -92,7 +92,7 @@ class Case:
             )
         rho = problem.initial
         assert isinstance(rho, Density)
-        functional = problem.flow.energy.smooth.on(grid)
+        functional = problem.flow.energy.smooth_on(grid)
         self._made("solve.symmetric", lambda: symmetrised(functional, group, rho.values, grid))
         return group
 

@@ -51,7 +51,7 @@ class DataAugmented(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Prepare one risk for each element."""
-        self.group.on_z(grid.dim)
+        self.group.on_z(grid.ambient_dim)
         return self._mean.on(grid)
 
     def cloud_value(self, cloud: Cloud) -> float:

@@ -123,13 +123,16 @@ def compact_rates(
     beta: float,
     scale: Array,
     periodic: bool,
+    mirror_x: bool,
+    mirror_y: bool,
     forward: Array,
     backward: Array,
     lag: Array,
 ) -> None:
     """Turn Scharfetter-Gummel rates into those of the compact flux, in place, and fill ``lag``.
 
-    Beside a wall the bend is twice the one-sided one.
+    Beside a wall the bend is twice the one-sided one; behind the lower wall of an axis there may
+    be the mirror image of what is before it.
     """
     nx, ny = phi.shape
     inverse = 1.0 / beta if beta > 0.0 else 0.0
@@ -138,8 +141,8 @@ def compact_rates(
         if nx < 2 or (i == nx - 1 and not periodic):
             lag[0, i] = 0.0
             continue
-        up, far, low = (i + 1) % nx, (i + 2) % nx, (i - 1) % nx
-        ahead, behind = sides(i, nx, periodic)
+        up, far, low = (i + 1) % nx, (i + 2) % nx, 0 if mirror_x and i == 0 else (i - 1) % nx
+        ahead, behind = sides(i, nx, periodic, mirror_x)
         for j in range(ny):
             middle = phi[up, j] - phi[i, j]
             rise, fall = phi[far, j] - phi[up, j], phi[i, j] - phi[low, j]
@@ -164,8 +167,8 @@ def compact_rates(
             if ny < 2 or (j == ny - 1 and not periodic):
                 lag[1, i, j] = 0.0
                 continue
-            up, far, low = (j + 1) % ny, (j + 2) % ny, (j - 1) % ny
-            ahead, behind = sides(j, ny, periodic)
+            up, far, low = (j + 1) % ny, (j + 2) % ny, 0 if mirror_y and j == 0 else (j - 1) % ny
+            ahead, behind = sides(j, ny, periodic, mirror_y)
             middle = phi[i, up] - phi[i, j]
             rise, fall = phi[i, far] - phi[i, up], phi[i, j] - phi[i, low]
             bend = ahead * (rise - middle) + behind * (middle - fall)
@@ -177,28 +180,35 @@ def compact_rates(
 
 
 @njit(cache=True)
-def sides(place: int, n: int, periodic: bool) -> tuple[float, float]:
+def sides(place: int, n: int, periodic: bool, mirror: bool) -> tuple[float, float]:
     """Weights of the bend's two halves at a face: a wall leaves one, and it counts twice."""
     if periodic:
         return 1.0, 1.0
-    ahead = 0.0 if place == n - 2 else (2.0 if place == 0 else 1.0)
-    behind = 0.0 if place == 0 else (2.0 if place == n - 2 else 1.0)
+    first, last = place == 0 and not mirror, place == n - 2
+    ahead = 0.0 if last else (2.0 if first else 1.0)
+    behind = 0.0 if first else (2.0 if last else 1.0)
     return ahead, behind
 
 
 @njit(cache=True)
-def lags_of_cells(lag: Array, most: float, out: Array) -> None:
-    """Mean lag of each cell's faces, none counting more than ``most``; walls count as 0."""
+def lags_of_cells(
+    lag: Array, most: float, at_mirror_x: float, at_mirror_y: float, out: Array
+) -> None:
+    """Mean lag of each cell's faces, none counting more than ``most``; walls count as 0.
+
+    ``at_mirror``: the lag at the lower wall of an axis.
+    """
     _, nx, ny = lag.shape
     share = 0.25 if nx > 1 and ny > 1 else 0.5
     for i in range(nx):
         left = nx - 1 if i == 0 else i - 1
         for j in range(ny):
-            east, west = min(lag[0, i, j], most), min(lag[0, left, j], most)
-            out[i, j] = share * (east + west)
+            before = max(lag[0, left, j], at_mirror_x) if i == 0 else lag[0, left, j]
+            out[i, j] = share * (min(lag[0, i, j], most) + min(before, most))
         for j in range(ny):
             below = ny - 1 if j == 0 else j - 1
-            out[i, j] += share * (min(lag[1, i, j], most) + min(lag[1, i, below], most))
+            before = max(lag[1, i, below], at_mirror_y) if j == 0 else lag[1, i, below]
+            out[i, j] += share * (min(lag[1, i, j], most) + min(before, most))
 
 
 @njit(cache=True)

@@ -55,6 +55,7 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from meanfield_pde.eulerian import _kernels
+from meanfield_pde.measures.chart import Mirrors
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -89,13 +90,15 @@ class Generator(Transport):
 
     ``forward[a]`` and ``backward[a]`` have shape (nx, ny) for axis a (ny = 1 in 1D); see
     `_kernels`. ``lag`` is the time, for each face, by which second-order steppers let its flux
-    lag behind (None for no lag): see the compact flux.
+    lag behind (None for no lag): see the compact flux; ``mirror_lag`` is that of the lower wall of
+    each axis, where a mirror makes a face of it.
     """
 
     grid: Grid
     forward: Array
     backward: Array
     lag: Array | None = None
+    mirror_lag: tuple[float, float] = (0.0, 0.0)
 
     @property
     def outflow(self) -> float:
@@ -119,7 +122,7 @@ class Generator(Transport):
         if self.lag is None:
             return 0.0
         seen = np.empty(self.lag.shape[1:])
-        _kernels.lags_of_cells(self.lag, most, seen)
+        _kernels.lags_of_cells(self.lag, most, *self.mirror_lag, seen)
         seen *= rho.reshape(seen.shape)
         return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
 
@@ -235,9 +238,14 @@ class Compact(Flux):
         """Rates and lags of all faces."""
         plain = ScharfetterGummel().transport(grid, potential, beta)
         phi, scale = _laid_out(grid, potential)
-        lag = np.empty_like(plain.forward)
-        _kernels.compact_rates(phi, beta, scale, grid.periodic, plain.forward, plain.backward, lag)
-        return Generator(grid, plain.forward, plain.backward, lag)
+        lag, mirrors = np.empty_like(plain.forward), _mirrors(grid)
+        _kernels.compact_rates(
+            phi, beta, scale, grid.periodic, *mirrors, plain.forward, plain.backward, lag
+        )
+        # No potential drops at a mirror: its lag is that of pure diffusion.
+        pure = [h * h / (12.0 * beta) if beta > 0 else 0.0 for h in (*grid.spacing, 0.0)]
+        at = tuple(value if is_one else 0.0 for value, is_one in zip(pure, mirrors, strict=False))
+        return Generator(grid, plain.forward, plain.backward, lag, (at[0], at[1]))
 
 
 @dataclass(frozen=True)
@@ -253,6 +261,12 @@ class RatioLimited(Flux):
         weight = np.empty_like(generator.forward)
         _kernels.limited_weights(phi, beta, scale, generator.forward, generator.backward, weight)
         return LimitedTransport(generator, weight)
+
+
+def _mirrors(grid: Grid) -> tuple[bool, bool]:
+    """Whether the lower wall of each axis is a mirror, with the image of the density behind it."""
+    axes = grid.chart.axes if isinstance(grid.chart, Mirrors) else ()
+    return 0 in axes, 1 in axes
 
 
 def _laid_out(grid: Grid, potential: Array) -> tuple[Array, Array]:

@@ -81,7 +81,7 @@ def gibbs(
     tolerance = check.number("tolerance", tolerance, "1e-12 is a good number", above=0)
     if start is not None and start.grid != grid:
         raise ValueError("start must live on the grid, got another one; build both on one Grid")
-    parts = _leaves(energy.smooth.on(grid))
+    parts = _leaves(energy.smooth_on(grid))
     fixed = np.zeros(grid.shape)
     for factor, part in parts:
         if part.constant:

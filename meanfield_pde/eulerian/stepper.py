@@ -57,12 +57,16 @@ class StepFailedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """What a stepper sees: grid, energy without entropy, diffusion and flux."""
+    """What a stepper sees: grid, energy without entropy, diffusion and flux.
+
+    ``swapped``: the energy and all densities are symmetric about the diagonal.
+    """
 
     grid: Grid
     energy: Functional
     beta: float
     flux: Flux
+    swapped: bool = False
 
     def transport(self, potential: Array) -> Transport:
         """Flux for a potential."""
@@ -276,7 +280,8 @@ class MPRK22(Stepper):
         along = [Lines(generator, axis, equation.scratch) for axis in (0, 1)]
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
         stage = _mean_of_both(
-            lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
+            lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end),
+            equation.swapped,
         )
         if not energy.constant:
             middle = state.potential + energy.potential(stage)
@@ -289,16 +294,18 @@ class MPRK22(Stepper):
             along[1 - k].second_order(end, dt, out=end)
             return along[k].second_order(end, 0.5 * dt, out=end)
 
-        return stage, _mean_of_both(symmetric)
+        return stage, _mean_of_both(symmetric, equation.swapped)
 
 
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
 
 
-def _mean_of_both(end: Callable[[int], Array]) -> Array:
-    """Mean of the two orders of a splitting."""
+def _mean_of_both(end: Callable[[int], Array], swapped: bool) -> Array:
+    """Mean of the two orders of a splitting; one is the image of the other if all is symmetric."""
     mean = end(0)
-    mean += end(1)
+    mean = mean + mean.T if swapped else mean
+    if not swapped:
+        mean += end(1)
     mean *= 0.5
     return mean
 

@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from meanfield_pde.measures import check
-from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.chart import Chart
+from meanfield_pde.measures.check import Array, Function
 
 Coordinates = float | Sequence[float]
 
@@ -32,6 +33,8 @@ class Grid:
         Number of cells a dimension.
     periodic : bool
         Whether opposite sides are the same (a torus) or walls (a box).
+    chart : Chart, optional
+        What the coordinates stand for, where they are not the parameters z themselves.
 
     Examples
     --------
@@ -46,6 +49,7 @@ class Grid:
     upper: tuple[float, ...]
     cells: tuple[int, ...]
     periodic: bool = False
+    chart: Chart | None = None
 
     def __post_init__(self) -> None:
         if not len(self.lower) == len(self.upper) == len(self.cells):
@@ -65,17 +69,28 @@ class Grid:
             check.number("upper", high, "give a finite corner")
             if not low < high:
                 raise ValueError(f"lower must be below upper, got {low:g} and {high:g}; swap them")
+        if self.chart is not None:
+            self._check_chart(self.chart)
 
     @classmethod
-    def box(cls, lower: Coordinates, upper: Coordinates, cells: int | Sequence[int]) -> Grid:
+    def box(
+        cls,
+        lower: Coordinates,
+        upper: Coordinates,
+        cells: int | Sequence[int],
+        chart: Chart | None = None,
+    ) -> Grid:
         """Box with no-flux walls; scalars in 1D, one number a dimension in 2D.
+
+        With a chart, a box of its coordinates.
 
         Raises
         ------
         ValueError
-            If the sizes differ, a corner is not finite, or a count is not positive.
+            If the sizes differ, a corner is not finite, or a count is not positive; or where the
+            chart has another number of coordinates, or no such corner.
         """
-        return cls(*_sides(lower, upper, cells), periodic=False)
+        return cls(*_sides(lower, upper, cells), periodic=False, chart=chart)
 
     @classmethod
     def torus(cls, lower: Coordinates, upper: Coordinates, cells: int | Sequence[int]) -> Grid:
@@ -86,6 +101,11 @@ class Grid:
     def dim(self) -> int:
         """Number of dimensions, 1 or 2."""
         return len(self.cells)
+
+    @property
+    def ambient_dim(self) -> int:
+        """Dimension of the parameters z: that of the grid, or D of its chart."""
+        return self.dim if self.chart is None else self.chart.dim
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,6 +150,11 @@ class Grid:
         """Cell centres as an array of shape ``(*shape, dim)``."""
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
 
+    @cached_property
+    def places(self) -> Array:
+        """A parameter z for each cell centre, shape ``(*shape, ambient_dim)``."""
+        return self.points if self.chart is None else self.chart.place(self.points)
+
     @property
     def floor(self) -> float:
         """Root mean square distance of a uniform point of a cell from its centre.
@@ -137,6 +162,27 @@ class Grid:
         No comparison of a density on this grid in W2 means more than this: sqrt(sum h^2 / 12).
         """
         return float(np.sqrt(sum(h * h for h in self.spacing) / 12))
+
+    def average(self, function: Function, points: Array) -> Array:
+        """Values of a function of z at coordinates (..., dim), or means over their orbits.
+
+        ``function`` takes z (..., ambient_dim) to (...) or (..., k).
+        """
+        if self.chart is None:
+            return np.asarray(function(points), dtype=np.float64)
+        places, weights = self.chart.orbit(points)
+        return np.tensordot(weights, np.asarray(function(places), dtype=np.float64), axes=1)
+
+    def _check_chart(self, chart: Chart) -> None:
+        check.instance("chart", chart, Chart, "make one with the constructors of mf.Chart")
+        if chart.coordinates != self.dim:
+            raise ValueError(
+                f"chart must have as many coordinates as the grid dimensions, got "
+                f"{chart.coordinates} and {self.dim}; give one side of the box a coordinate"
+            )
+        if self.periodic:
+            raise ValueError("chart must belong to a box, got a torus; use Grid.box")
+        chart.check_box(self.lower)
 
     def wrap(self, difference: Array) -> Array:
         """Shortest representative of a difference of points ``(..., dim)``; identity on a box."""

@@ -214,6 +214,6 @@ def _fixed_methods(make: Callable[[Grid], Problem], finest: Grid, options: dict[
     stepper = chosen.stepper if stepper == "auto" else stepper
     tolerance = float(options.get("tolerance", 1e-3))
     energy = problem.flow.energy
-    equation = Equation(finest, energy.smooth.on(finest), energy.beta, FLUXES["sg"])
+    equation = Equation(finest, energy.smooth_on(finest), energy.beta, FLUXES["sg"])
     exact = STEPPERS[chosen.stepper].exact(equation) if chosen.stepper in STEPPERS else False
     return Study(make, flux, stepper, tolerance, times, exact)

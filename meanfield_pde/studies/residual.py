@@ -141,7 +141,7 @@ def _residuals(
     rho = _at_centres(grid, averages, accuracy)
     rate = _rate(times, rho, lower)
     rho = rho[SIDE:-SIDE]
-    potential = flow.energy.smooth.on(grid).potential
+    potential = flow.energy.smooth_on(grid).potential
     phi = np.stack([potential(values) for values in rho])
     drift, diffusion = np.zeros_like(rho), np.zeros_like(rho)
     for axis in range(grid.dim):

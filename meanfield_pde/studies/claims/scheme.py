@@ -88,7 +88,7 @@ CLAIMS: dict[str, Claim] = {
 
 def _generator(setting: Setting, values: Array | None = None) -> Generator:
     rho = setting.initial.values if values is None else values
-    potential = setting.energy.smooth.on(setting.grid).potential(rho)
+    potential = setting.energy.smooth_on(setting.grid).potential(rho)
     return ScharfetterGummel().transport(setting.grid, potential, setting.energy.beta)
 
 
