@@ -45,11 +45,13 @@ if TYPE_CHECKING:
     from meanfield_pde.lagrangian.simulate import SimulationError as SimulationError
     from meanfield_pde.lagrangian.simulate import simulate as simulate
     from meanfield_pde.measures import distance as distance
+    from meanfield_pde.measures.chart import Chart as Chart
     from meanfield_pde.measures.cloud import Cloud as Cloud
     from meanfield_pde.measures.density import Density as Density
     from meanfield_pde.measures.grid import Grid as Grid
     from meanfield_pde.measures.group import Group as Group
     from meanfield_pde.measures.symmetry import asymmetry as asymmetry
+    from meanfield_pde.measures.symmetry import lift as lift
     from meanfield_pde.measures.symmetry import project as project
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
     from meanfield_pde.storage import load_run as load_run
@@ -70,6 +72,7 @@ _HOMES = {
     "B1": "eulerian.stepper",
     "Case": "case",
     "CaseError": "case",
+    "Chart": "measures.chart",
     "Cloud": "measures.cloud",
     "compare": "studies.compare",
     "convergence": "studies.convergence",
@@ -91,6 +94,7 @@ _HOMES = {
     "Huber": "energies.loss",
     "Interaction": "energies.interaction",
     "Langevin": "lagrangian.dynamics",
+    "lift": "measures.symmetry",
     "list_cases": "case",
     "load_case": "case",
     "load_run": "storage",

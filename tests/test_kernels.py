@@ -93,7 +93,7 @@ def compact(grid, potential, beta, kernel=compact_rates):
     forward, backward = rates(grid, potential, beta)
     lag = np.full_like(forward, np.nan)
     phi = potential.reshape(shape_of(grid))
-    kernel(phi, beta, scale_of(grid), grid.periodic, forward, backward, lag)
+    kernel(phi, beta, scale_of(grid), grid.periodic, False, False, forward, backward, lag)
     return forward, backward, lag
 
 

@@ -23,7 +23,6 @@ from meanfield_pde.energies.quotient import (
     MirroredFunctional,
     radial_matrix,
     require_even,
-    unfolded,
 )
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Mirrors, Radius
@@ -85,7 +84,8 @@ class Interaction(Energy):
         if isinstance(chart, Radius):
             return MatrixFunctional(grid, radial_matrix(self.function, grid))
         if isinstance(chart, Mirrors):
-            whole = unfolded(grid)
+            whole = grid.whole
+            assert whole is not None
             kernel = self._kernel(whole, tuple(2 * n for n in whole.cells))
             require_even(kernel, chart.axes)
             return MirroredFunctional(grid, kernel)

@@ -26,17 +26,6 @@ CHUNK = 2_000_000
 """Pairs of radii and angles handled at once."""
 
 
-def unfolded(grid: Grid) -> Grid:
-    """Return the grid in Z that mirrors make of theirs."""
-    chart = grid.chart
-    assert isinstance(chart, Mirrors)
-    twice = [2 if a in chart.axes else 1 for a in range(grid.dim)]
-    sides = zip(twice, grid.lower, grid.upper, strict=True)
-    lower = tuple(-high if k == 2 else low for k, low, high in sides)
-    cells = tuple(k * n for k, n in zip(twice, grid.cells, strict=True))
-    return Grid(lower, grid.upper, cells)
-
-
 @dataclass(frozen=True, eq=False)
 class MirroredFunctional(Functional):
     """Convolution behind mirrors.
@@ -95,20 +84,27 @@ class MirroredFunctional(Functional):
         """Mean over the orbit of ``W * rho``."""
         axes, cells, lengths = self._axes, self.grid.cells, self.kernel.shape
         change = rho
-        for axis in axes:
+        # Axis by axis, so that rows of padding are neither transformed nor brought back.
+        for axis in reversed(axes):
             change = fft.dct(change, type=2, n=lengths[axis] // 2, axis=axis)
         if len(axes) == self.grid.dim:
             change = change * self._transform
         else:
-            waves = fft.rfft(change, lengths[self._other], axis=self._other) * self._transform
-            change = fft.irfft(waves, lengths[self._other], axis=self._other)
+            other, length = self._other, lengths[self._other]
+            waves = fft.rfft(change, length, axis=other) * self._transform
+            change = _kept(fft.irfft(waves, length, axis=other), other, cells)
         for axis in axes:
-            change = fft.idct(change, type=2, axis=axis)
-        return np.ascontiguousarray(change[tuple(slice(n) for n in cells)])
+            change = _kept(fft.idct(change, type=2, axis=axis, overwrite_x=True), axis, cells)
+        return np.ascontiguousarray(change)
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential of the mid-point: exact, the energy being quadratic."""
         return self.potential(0.5 * (start + end))
+
+
+def _kept(values: Array, axis: int, cells: tuple[int, ...]) -> Array:
+    """Leave the padding of an axis out."""
+    return values[: cells[0]] if axis == 0 else values[:, : cells[1]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.symmetry import Images, lift, orbits
 
 ROUNDING = 1e-12
 """Difference of an initial density from its orbit average, relative to its peak."""
@@ -62,6 +63,14 @@ class Reduction:
         return Grid(lower, self.whole.upper, cells, chart=Mirrors(self.whole.dim, self.axes))
 
     @property
+    def orbits(self) -> Images | None:
+        """Orbits of the domain's cells under the swap, which steps are to keep to the last bit."""
+        if not self.swapped:
+            return None
+        cells = np.arange(self.grid.size).reshape(self.grid.shape)
+        return orbits(np.stack([cells.ravel(), cells.T.ravel()]))
+
+    @property
     def said(self) -> str:
         """What was done, in words."""
         order = 2 ** len(self.axes) * (2 if self.swapped else 1)
@@ -78,10 +87,9 @@ class Reduction:
 
     def lift(self, rho: Density) -> Density:
         """Invariant density on the whole grid, the same to the last bit on each orbit."""
-        values = rho.values / 2 ** len(self.axes)
-        for axis in self.axes:
-            values = np.concatenate([np.flip(values, axis), values], axis=axis)
-        return Density(self.whole, values, rho.remap_error)
+        whole = lift(rho)
+        assert isinstance(whole, Density)
+        return whole
 
 
 def reduction(problem: Problem, group: Group) -> tuple[Reduction, Problem]:

@@ -164,7 +164,7 @@ def _prepare(
     smooth = grid, functional, energy.beta
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
     if domain is not None:
-        equation = replace(equation, swapped=domain.swapped)
+        equation, orbits = replace(equation, swapped=domain.swapped), domain.orbits
         reason += f"; {domain.said}"
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
     return March(equation, chosen, rho, span, tolerance, dt, orbits), reason

@@ -114,7 +114,7 @@ def simulate(
     """Run interacting particles of a gradient flow.
 
     On a grid's box particles are reflected at the walls, on its torus they wrap; particles of
-    an initial law without a grid move in all of space.
+    an initial law without a grid, on a fixed subspace or on a radius move in all of space.
 
     Parameters
     ----------
@@ -270,8 +270,8 @@ def _projection(problem: Problem, dim: int) -> Array | None:
 
 
 def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
-    if not isinstance(problem.initial, Density):
+    grid = problem.initial.grid.whole if isinstance(problem.initial, Density) else None
+    if grid is None:
         return np.zeros(dim), np.ones(dim), _kernels.FREE
-    grid = problem.initial.grid
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
     return np.array(grid.lower), np.array(grid.upper), kind

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from meanfield_pde.measures import check
-from meanfield_pde.measures.chart import Chart
+from meanfield_pde.measures.chart import Chart, Mirrors
 from meanfield_pde.measures.check import Array, Function
 
 Coordinates = float | Sequence[float]
@@ -154,6 +154,18 @@ class Grid:
     def places(self) -> Array:
         """A parameter z for each cell centre, shape ``(*shape, ambient_dim)``."""
         return self.points if self.chart is None else self.chart.place(self.points)
+
+    @property
+    def whole(self) -> Grid | None:
+        """Grid of Z: this one, or what mirrors make of it; None for a subspace or a radius."""
+        if self.chart is None:
+            return self
+        if not isinstance(self.chart, Mirrors):
+            return None
+        twice = [2 if a in self.chart.axes else 1 for a in range(self.dim)]
+        sides = zip(twice, self.lower, self.upper, strict=True)
+        lower = tuple(-high if k == 2 else low for k, low, high in sides)
+        return Grid(lower, self.upper, tuple(k * n for k, n in zip(twice, self.cells, strict=True)))
 
     @property
     def floor(self) -> float:
