@@ -16,6 +16,7 @@ from meanfield_pde.case.energy import AnyEnergy
 from meanfield_pde.case.table import Count, Covariance, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
 from meanfield_pde.flows.gradient_flow import Rate
+from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
@@ -33,13 +34,41 @@ class GridTable(Table):
     upper: Numbers
     cells: Count | list[Count]
 
-    def build(self) -> Grid:
+    def build(self, chart: Chart | None) -> Grid:
         """Make the grid."""
         size = math.prod(self.cells) if isinstance(self.cells, list) else self.cells
         if size > MAX_CELLS:
             raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
-        make = Grid.box if self.kind == "box" else Grid.torus
-        return make(self.lower, self.upper, self.cells)
+        if self.kind == "box":
+            return Grid.box(self.lower, self.upper, self.cells, chart)
+        if chart is not None:
+            raise ValueError("kind must be box with a table [chart], got torus; charts have walls")
+        return Grid.torus(self.lower, self.upper, self.cells)
+
+
+class GroupChart(Table):
+    """E^G of the case's group (in R^``dim``), or the positive sides of its mirrors."""
+
+    kind: Literal["fixed-subspace", "mirrors"]
+    dim: Count = 2
+
+    def build(self, group: Group | None) -> Chart:
+        """Make the chart."""
+        if group is None:
+            raise ValueError(f"kind {self.kind!r} needs a group; add a [group] table")
+        make = Chart.fixed_subspace if self.kind == "fixed-subspace" else Chart.quotient
+        return make(group)
+
+
+class RadiusChart(Table):
+    """Radius of R^``dim``, for laws that are invariant under all rotations."""
+
+    kind: Literal["radius"]
+    dim: Annotated[int, Field(ge=2)]
+
+    def build(self, group: Group | None) -> Chart:
+        """Make the chart."""
+        return Chart.radius(self.dim)
 
 
 class GaussianInitial(Table):
@@ -162,13 +191,17 @@ class InverseRate(Table):
 
 
 class SolveTable(Table):
-    """``[solve]``: arguments of `meanfield_pde.solve`; ``symmetric`` hands it the case's group."""
+    """``[solve]``: arguments of `meanfield_pde.solve`.
+
+    ``symmetric`` and ``reduced`` hand it the case's group as symmetry or reduce.
+    """
 
     flux: str = "auto"
     stepper: str = "auto"
     tolerance: Positive = 1e-3
     dt: Positive | None = None
     symmetric: bool = False
+    reduced: bool = False
 
     @field_validator("flux", "stepper")
     @classmethod
@@ -224,6 +257,7 @@ class Schema(Table):
     save: Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)] = 5
     rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
     grid: GridTable
+    chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[
         GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,

@@ -120,6 +120,27 @@ class Data:
         x = angles[:, None]
         return cls(x, _targets(target, x), np.full(nodes, 1.0 / nodes), period=2 * np.pi)
 
+    @classmethod
+    def gauss_laguerre(cls, radii: int, angles: int, target: Target, scale: float = 1.0) -> Data:
+        """X ~ N(0, scale^2 I) in the plane, by Gauss-Laguerre radii and equispaced angles.
+
+        The nodes are invariant under rotations by 2 pi / angles.
+        """
+        radii = check.count("radii", radii, "12 are a good number")
+        angles = check.count("angles", angles, "32 are a good number")
+        scale = check.number("scale", scale, "the standard deviation of x", above=0)
+        if radii > 180:
+            raise ValueError(
+                f"radii must be few enough for weights in double precision, got {radii}; 100 "
+                "are always fine"
+            )
+        squares, weights = np.polynomial.laguerre.laggauss(radii)
+        turns = 2 * np.pi * np.arange(angles) / angles
+        circle = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+        x = (scale * np.sqrt(2 * squares))[:, None, None] * circle
+        w = np.repeat(weights / weights.sum() / angles, angles)
+        return cls(x.reshape(-1, 2), _targets(target, x.reshape(-1, 2)), w)
+
     @property
     def dim(self) -> int:
         """Dimension of x."""

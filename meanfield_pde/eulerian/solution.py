@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,7 @@ class Solution:
             "lower": grid.lower,
             "upper": grid.upper,
             "periodic": int(grid.periodic),
+            "chart": "" if grid.chart is None else json.dumps(grid.chart.entries),
             "flux": statistics.flux,
             "stepper": statistics.stepper,
             "reason": statistics.reason,

@@ -21,7 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -87,6 +87,33 @@ class Chart(ABC):
     @abstractmethod
     def check_box(self, lower: tuple[float, ...]) -> None:
         """Raise ValueError where a box with this corner is none of this chart."""
+
+    @property
+    @abstractmethod
+    def entries(self) -> dict[str, Any]:
+        """What a file holds of it: ``kind`` and numbers; `Chart.from_entries` reads it."""
+
+    @staticmethod
+    def from_entries(entries: dict[str, Any]) -> Chart:
+        """Make the chart whose `entries` these are.
+
+        Raises
+        ------
+        ValueError
+            If they are none of a chart.
+        """
+        given = dict(entries)
+        kind = given.pop("kind", None)
+        if kind == "fixed-subspace":
+            return FixedSubspace(tuple(tuple(row) for row in given["basis"]))
+        if kind == "mirrors":
+            return Mirrors(given["dim"], tuple(given["axes"]))
+        if kind == "radius":
+            return Chart.radius(given["dim"])
+        raise ValueError(
+            f"kind of a chart must be fixed-subspace, mirrors or radius, got {kind!r}; write "
+            "files by save_solution"
+        )
 
     @staticmethod
     def fixed_subspace(group: Group) -> FixedSubspace:
@@ -165,6 +192,11 @@ class FixedSubspace(Chart):
         return check.array("basis", self.basis, "give orthonormal columns")
 
     @property
+    def entries(self) -> dict[str, Any]:
+        """Kind and basis."""
+        return {"kind": "fixed-subspace", "basis": [list(row) for row in self.basis]}
+
+    @property
     def coordinates(self) -> int:
         """Dimension of E^G."""
         return len(self.basis[0])
@@ -195,6 +227,11 @@ class Mirrors(Chart):
 
     size: int
     axes: tuple[int, ...]
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """Kind, dimension and axes."""
+        return {"kind": "mirrors", "dim": self.size, "axes": list(self.axes)}
 
     @property
     def coordinates(self) -> int:
@@ -248,6 +285,11 @@ class Radius(Chart):
     """``r = |z|`` in R^D; made by `Chart.radius`."""
 
     size: int
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """Kind and dimension."""
+        return {"kind": "radius", "dim": self.size}
 
     @property
     def coordinates(self) -> int:

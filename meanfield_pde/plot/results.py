@@ -140,8 +140,8 @@ def _heat_maps(solution: Solution) -> Figure:
     for axes, t, rho in zip(row, chosen, densities, strict=True):
         image = _heat(axes, rho, extent, top)
         axes.set_title(f"$t$ = {t:g}")
-        axes.set_xlabel("$z_1$")
-    row[0].set_ylabel("$z_2$")
+        axes.set_xlabel(f"${_letter(rho.grid)}_1$")
+    row[0].set_ylabel(f"${_letter(rho.grid)}_2$")
     figure.colorbar(image, ax=list(row), label=r"$\rho_t(z)$", pad=0.01)
     return figure
 
@@ -162,16 +162,18 @@ def particles_row(
     row: list[Axes], chosen: Sequence[float], solution: Solution | None, run: Run
 ) -> None:
     """Draw a panel a time: all replicas as a histogram in 1D, the first as points in 2D."""
-    dim = run.points.shape[-1]
-    if dim > 2:
-        raise ValueError(
-            f"particles must have at most 2 dimensions to be drawn, got {dim}; draw a projection"
-        )
     indices = [int(np.abs(run.times - t).argmin()) for t in chosen]
     densities = [] if solution is None else [solution.at(t) for t in chosen]
     start = densities[0] if densities else getattr(run.problem, "initial", None)
     grid = start.grid if isinstance(start, Density) else None
     points = run.points[indices]
+    if grid is not None and grid.chart is not None:
+        points = grid.chart.reduce(points)
+    dim = points.shape[-1]
+    if dim > 2:
+        raise ValueError(
+            f"particles must have at most 2 dimensions to be drawn, got {dim}; draw a projection"
+        )
     extent = _extent_of(points)
     if grid is not None and (densities or grid.periodic):
         extent = _extent(densities or [Density.uniform(grid)])
@@ -249,7 +251,7 @@ def _extent_of(points: Array) -> list[tuple[float, float]]:
 
 
 def _place_axis(axes: Axes, grid: Grid | None, extent: tuple[float, float]) -> None:
-    axes.set_xlabel("$z$")
+    axes.set_xlabel(f"${_letter(grid)}$")
     axes.set_xlim(*extent)
     if grid is None or not grid.periodic or abs(extent[1] - extent[0] - 2 * np.pi) > 1e-9:
         return
@@ -258,6 +260,12 @@ def _place_axis(axes: Axes, grid: Grid | None, extent: tuple[float, float]) -> N
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: names.get(round(2 * value / np.pi), ""))
     )
+
+
+def _letter(grid: Grid | None) -> str:
+    """Name of a coordinate."""
+    chart = None if grid is None else grid.chart
+    return {"radius": "r", "fixed-subspace": "s"}.get(chart.entries["kind"] if chart else "", "z")
 
 
 def _line_map() -> Any:

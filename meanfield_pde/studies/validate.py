@@ -69,7 +69,7 @@ def validate(
             "put the initial law on a grid"
         )
     # Claims are about flows as they are, and their controls lack the symmetry.
-    kept = {k: v for k, v in dict(options or {}).items() if k not in ("save", "symmetry")}
+    kept = {k: v for k, v in dict(options or {}).items() if k not in ("save", "symmetry", "reduce")}
     setting = Setting(problem, group, kept)
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
