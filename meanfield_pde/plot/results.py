@@ -189,7 +189,7 @@ def particles_row(
             _scatter(axes, points[k, 0], rho, extent, top)
     if dim == 1:
         row[0].set_ylim(0, 1.05 * top)
-        row[0].set_ylabel(r"$\rho_t(z)$")
+        row[0].set_ylabel(rf"$\rho_t({_letter(grid)})$")
         row[-1].legend(handlelength=1.2, fontsize=8)
     else:
         row[0].set_ylabel("$z_2$")
