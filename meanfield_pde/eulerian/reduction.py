@@ -83,7 +83,10 @@ class Reduction:
             slice(n // 2, None) if a in self.axes else slice(None)
             for a, n in enumerate(self.whole.cells)
         )
-        return Density(self.grid, rho.values[chosen] * 2 ** len(self.axes), rho.remap_error)
+        values = rho.values[chosen] * 2 ** len(self.axes)
+        if self.swapped:  # equal but for rounding, and so to the last bit
+            values = 0.5 * (values + values.T)
+        return Density(self.grid, values, rho.remap_error)
 
     def lift(self, rho: Density) -> Density:
         """Invariant density on the whole grid, the same to the last bit on each orbit."""
