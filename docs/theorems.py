@@ -2,11 +2,12 @@
 
     python docs/theorems.py
 
-runs ``validate`` on every case that ships and writes the page with a figure; nothing on it is typed.
+runs ``validate`` on every case that ships and writes the page with its figures.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ FOLDER = Path(__file__).parent
 PREAMBLE = """\
 # What theory says, and what was found
 
-Written by `python docs/theorems.py`, which runs `meanfield-pde validate` on every case. A claim that should hold
-does if its number is within the tolerance *and* its control, the same number after the planted fault, is
-not; one that should not hold here must miss the tolerance a thousandfold.
+Written by `python docs/theorems.py`, which runs `meanfield-pde validate` on every case. A claim that
+should hold does if its number is within the tolerance *and* its control, the same number after the
+planted fault, is not; one that should not hold here must miss the tolerance a thousandfold.
 """
 
 
@@ -36,7 +37,8 @@ def main() -> None:
         reports[name] = report = mf.validate(case)
         for row in report.to_dict()["rows"]:
             found[row["claim"]].append({"case": name, **row})
-        print(f"{name}: {'passed' if report.passed else 'FAILED'}")
+        verdict = "passed" if report.passed else "FAILED"
+        sys.stderr.write(f"{name}: {verdict}\n")
     sections = [PREAMBLE, _summary(found)]
     sections += [_section(name, found[name]) for name in CLAIMS if name in found]
     sections.append(_figures(reports))
