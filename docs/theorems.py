@@ -20,9 +20,9 @@ FOLDER = Path(__file__).parent
 PREAMBLE = """\
 # What theory says, and what was found
 
-Written by `python docs/theorems.py`, which runs `meanfield-pde validate` on every case. A claim that
+Written by `python docs/theorems.py`, which runs `meanfield-pde validate` on every case. What
 should hold does if its number is within the tolerance *and* its control, the same number after the
-planted fault, is not; one that should not hold here must miss the tolerance a thousandfold.
+planted fault, is not; what should not hold here must miss the tolerance a thousandfold.
 """
 
 
