@@ -54,7 +54,12 @@ class Bend:
 
 
 BENDS: dict[str, Bend] = {
-    "tanh": Bend(1.0, lambda u: 2 * np.tanh(u) / np.cosh(u) ** 2, np.arctanh(3**-0.5), -1),
+    "tanh": Bend(
+        1.0,
+        lambda u: 8 * np.tanh(u) * expit(2 * u) * expit(-2 * u),
+        float(np.arctanh(3**-0.5)),
+        -1,
+    ),
     "logistic": Bend(
         0.25,
         lambda u: expit(u) * expit(-u) * np.tanh(0.5 * u),

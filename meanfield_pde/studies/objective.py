@@ -205,6 +205,7 @@ def best_weights(objective: Objective, points: Array, weights: Array) -> Array:
 
 
 NEWTON_STEPS = 200
+HALVINGS = 40
 RELATIVE = 1e-10
 """Singular values, relative to the largest, that are rounding."""
 ENTERS = 1e-12
@@ -277,9 +278,8 @@ def _length(
         moved = w + length * step
         return objective.loss(columns @ moved) + float(linear @ moved)
 
-    here, length = value(0.0), most
-    while length > 1e-12:
+    here = value(0.0)
+    for length in most * 0.5 ** np.arange(HALVINGS):
         if value(length) <= here - 1e-4 * length * drop + 1e-15 * abs(here):
-            return length
-        length *= 0.5
+            return float(length)
     return 0.0

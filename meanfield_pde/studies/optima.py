@@ -235,15 +235,16 @@ def _search(
     for rounds in range(ROUNDS + 1):
         if state.value - objective.floor <= tolerance:
             break
+        last = stale > PATIENCE or rounds == ROUNDS
         found, lows = minima(objective, state.charges, box)
         fresh = found[lows < state.here.max()]
         at_points = state.here.min() < lows[0]
         known = state.points[state.here.argmin()] if at_points else found[0]
         low = min(float(state.here.min()), float(lows[0]))
-        if state.above(low) <= 0.5 * tolerance or stale > PATIENCE or rounds == ROUNDS:
+        if last or state.above(low) <= 0.5 * tolerance:
             bound = lower_bound(objective, state.charges, box, known, 0.25 * tolerance)
             gap = state.above(bound.value)
-            if gap <= tolerance or bound.lowest is known or stale > PATIENCE or rounds == ROUNDS:
+            if last or gap <= tolerance or bound.lowest is known:
                 return _optimum(energy, objective, state, group, gap, bound.proved, tolerance)
             fresh = np.concatenate([fresh, bound.lowest[None]])
         before = state.value

@@ -41,21 +41,17 @@ def wi_infimum(setting: Setting) -> Finding:
     """Width of an interval that holds the three infima."""
     risk, group, grid = plain(setting), setting.symmetry, setting.grid
 
-    def optima(tested: Risk, augmented: Energy) -> list[Optimum]:
-        averaged = feature_averaged(tested, group)
-        weak = infimum(tested, grid, group, "weakly-invariant", SEARCH)
-        return [
-            weak,
-            *(infimum(energy, grid, tolerance=SEARCH) for energy in (augmented, averaged)),
-        ]
+    def optimum(energy: Energy, over: str = "all") -> Optimum:
+        return infimum(energy, grid, group, over, SEARCH)
 
-    found = optima(risk, data_augmented(risk, group))
+    variants = data_augmented(risk, group), feature_averaged(risk, group)
+    found = [optimum(risk, "weakly-invariant"), *map(optimum, variants)]
     tilted = replace(risk, data=setting.tilted_data(risk.data))
-    fault = "augmentation left out, targets tilted"
-    unsure = LEFT_GAP if max(optimum.gap for optimum in found) > EQUAL else ""
+    control = _width([optimum(tilted, "weakly-invariant"), optimum(tilted)])
+    unsure = LEFT_GAP if max(one.gap for one in found) > EQUAL else ""
     if not _keeps_box(group, setting):
         unsure = "the group does not map the box to itself, so that laws on it have images off it"
-    control = _width(optima(tilted, tilted))
+    fault = "augmentation left out, targets tilted"
     return Finding(_width(found), EQUAL, CERTIFIED, control, fault, unsure)
 
 
