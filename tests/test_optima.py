@@ -338,6 +338,24 @@ def test_gaps_that_are_left_are_said(monkeypatch):
     assert f"{optimum.gap:.1e}" in optimum.result
 
 
+def narrow_bump(x, z):
+    return np.exp(-50 * ((x - z) ** 2).sum(-1))
+
+
+def test_units_of_which_nothing_is_known():
+    """Their derivatives are measured; where cells are too few for that, no bound is claimed."""
+    data = mf.Data.gauss_legendre(12, -2, 2, lambda x: np.cos(x[..., 0]))
+    own = mf.Risk(mf.Unit.custom(narrow_bump), data)
+    known = mf.infimum(mf.Risk(mf.Unit.bump(0.1), data), LINE)
+    measured = mf.infimum(own, LINE)
+    assert measured.value == pytest.approx(known.value, abs=1e-10)
+    assert known.proved
+    assert not measured.proved
+    coarse = mf.infimum(own, mf.Grid.box(-4, 4, 7))
+    assert coarse.lower_bound == -np.inf
+    assert "refine the grid" in coarse.result
+
+
 def test_units_with_kinks():
     """Their bounds are proved, though the search may leave a gap."""
     x = RNG.standard_normal((40, 2))

@@ -76,6 +76,9 @@ SAME = 1e-12
 MARGIN = 2.0
 """How much larger second derivatives may be than those measured at the cell centres."""
 
+FEWEST = 8
+"""Cells a side below which nothing is measured, and nothing is known."""
+
 Term = tuple[Unit, Array, Array]
 """``sum_i charge_i . sigma(x_i; z)``: unit, nodes (n, dim) and charges (n, outputs)."""
 
@@ -137,6 +140,8 @@ def measured(objective: Objective, charges: list[Array], box: Box) -> Deviation:
         second[..., axis, :] = np.maximum(ahead, behind)
     second = np.maximum(second, np.swapaxes(second, -1, -2))
     second = MARGIN * maximum_filter(second, size=(3,) * k + (1, 1), mode="nearest")
+    if min(box.shape) < FEWEST:
+        second[:] = np.inf
     flat = second.reshape(-1, k, k)
 
     def deviation(centres: Array, half: Array) -> Array:

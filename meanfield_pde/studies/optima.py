@@ -35,8 +35,9 @@ OVER = ("all", "weakly-invariant", "strongly-invariant")
 ROUNDS = 60
 """Exchanges after which the search ends with the gap that is left."""
 PATIENCE = 2
-"""Exchanges in a row that need not lower the energy."""
+"""Exchanges in a row that need not lower energy or gap."""
 ROUNDING = 1e-14
+"""Relative change of an energy that is none; the gap, of first order, can still shrink then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,25 +232,25 @@ def _search(
 ) -> Optimum:
     """Exchange points until the gap is within the tolerance, or the energy no longer falls."""
     state = _state(objective, 0.5 * (box.lower + box.upper)[None], np.ones(1))
-    stale = 0
+    stale, least, lowest = 0, np.inf, np.inf
     for rounds in range(ROUNDS + 1):
         if state.value - objective.floor <= tolerance:
             break
-        last = stale > PATIENCE or rounds == ROUNDS
         found, lows = minima(objective, state.charges, box)
         fresh = found[lows < state.here.max()]
         at_points = state.here.min() < lows[0]
         known = state.points[state.here.argmin()] if at_points else found[0]
-        low = min(float(state.here.min()), float(lows[0]))
-        if last or state.above(low) <= 0.5 * tolerance:
+        apart = state.above(min(float(state.here.min()), float(lows[0])))
+        falls = apart < 0.8 * least or state.value < lowest - ROUNDING * abs(lowest)
+        stale, least, lowest = 0 if falls else stale + 1, min(least, apart), state.value
+        last = stale > PATIENCE or rounds == ROUNDS
+        if last or apart <= 0.5 * tolerance:
             bound = lower_bound(objective, state.charges, box, known, 0.25 * tolerance)
             gap = state.above(bound.value)
             if last or gap <= tolerance or bound.lowest is known:
                 return _optimum(energy, objective, state, group, gap, bound.proved, tolerance)
             fresh = np.concatenate([fresh, bound.lowest[None]])
-        before = state.value
         state = _exchanged(objective, box, state, fresh)
-        stale = 0 if state.value < before - ROUNDING * abs(before) else stale + 1
     gap = state.value - objective.floor
     return _optimum(energy, objective, state, group, gap, True, tolerance)
 
@@ -300,7 +301,9 @@ def _moved(objective: Objective, box: Box, points: Array, weights: Array) -> tup
         return state.value, np.concatenate([in_weights, slopes.ravel()])
 
     start = np.concatenate([weights, points.ravel()])
-    low = np.concatenate([np.zeros(m), np.tile(box.lower, m)])
+    # Only shares count: the largest weight keeps off 0, so that there is always mass to share.
+    least = np.where(np.arange(m) == weights.argmax(), 0.5 * weights.max(), 0.0)
+    low = np.concatenate([least, np.tile(box.lower, m)])
     high = np.concatenate([np.full(m, np.inf), np.tile(box.upper, m)])
     found = minimize(
         both,
@@ -310,6 +313,7 @@ def _moved(objective: Objective, box: Box, points: Array, weights: Array) -> tup
         bounds=Bounds(low, high),
         options={"ftol": 0.0, "gtol": 1e-13, "maxiter": 300, "maxcor": 30},
     )
-    if not found.fun < both(start)[0]:
+    before = both(start)[0]
+    if not found.fun < before - ROUNDING * abs(before):
         return points, weights
     return found.x[m:].reshape(m, k), found.x[:m] / found.x[:m].sum()
