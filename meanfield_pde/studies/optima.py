@@ -251,8 +251,7 @@ def _search(
                 return _optimum(energy, objective, state, group, gap, bound.proved, tolerance)
             fresh = np.concatenate([fresh, bound.lowest[None]])
         state = _exchanged(objective, box, state, fresh)
-    gap = state.value - objective.floor
-    return _optimum(energy, objective, state, group, gap, True, tolerance)
+    return _optimum(energy, objective, state, group, np.inf, True, tolerance)
 
 
 def _optimum(
@@ -267,6 +266,8 @@ def _optimum(
     cloud = Cloud(state.points @ objective.embedding, state.weights)
     cloud = cloud if group is None else symmetrise(cloud, group)
     value = energy.value(cloud)
+    if value - objective.floor <= gap:
+        gap, proved = value - objective.floor, True
     how = "proved" if proved else "by derivatives measured at the cell centres"
     said = f"{value:.10g}, at most {gap:.1e} above the infimum ({how}), with {cloud.size} points"
     if gap > tolerance:
