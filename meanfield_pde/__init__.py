@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.files import StorageError as StorageError
+    from meanfield_pde.studies.optima import Optimum as Optimum
+    from meanfield_pde.studies.optima import infimum as infimum
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
     from meanfield_pde.studies.validate import validate as validate
@@ -92,6 +94,7 @@ _HOMES = {
     "Group": "measures.group",
     "Heun": "eulerian.stepper",
     "Huber": "energies.loss",
+    "infimum": "studies.optima",
     "Interaction": "energies.interaction",
     "Langevin": "lagrangian.dynamics",
     "lift": "measures.symmetry",
@@ -101,6 +104,7 @@ _HOMES = {
     "load_solution": "storage",
     "Loss": "energies.loss",
     "Network": "energies.risk",
+    "Optimum": "studies.optima",
     "Penalty": "energies.potential",
     "Potential": "energies.potential",
     "Problem": "flows.problem",

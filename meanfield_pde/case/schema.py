@@ -145,15 +145,20 @@ class AxisGroup(Table):
 
 
 class NamedGroup(Table):
-    """The identity alone, the exchange of two coordinates, or all permutations of them."""
+    """The identity alone, the exchange of two coordinates, or all permutations of them.
+
+    With ``outputs`` it acts on outputs y as it does on x and z, else they are invariant.
+    """
 
     kind: Literal["trivial", "swap", "permutation"]
+    outputs: bool = False
 
     def build(self, dim: int) -> Group:
         """Make the group."""
-        if self.kind == "swap":
-            return Group.swap()
-        return Group.trivial(dim) if self.kind == "trivial" else Group.permutation(dim)
+        group = Group.swap()
+        if self.kind != "swap":
+            group = Group.trivial(dim) if self.kind == "trivial" else Group.permutation(dim)
+        return group.acting(y=group.matrices) if self.outputs else group
 
 
 class TurningGroup(Table):

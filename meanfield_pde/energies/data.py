@@ -163,24 +163,24 @@ class Data:
         that is, the difference of the weights (times the number of nodes), and that of the mean
         of y there. All are 0 up to rounding when (rho_g X, rhohat_g Y) has the law of (X, Y).
         """
-        embedded = self._embed(self.x)
+        embedded = self.embedded(self.x)
         same: Any = cKDTree(embedded).query_ball_point(embedded, 1e-9)  # nodes may be repeated
         first, node = np.unique([min(found) for found in same], return_inverse=True)
         weights = np.bincount(node, self.weights)
         x = self.x[first]
         sums = np.stack([np.bincount(node, self.weights * y) for y in self.y.T], axis=1)
         y = np.divide(sums, weights[:, None], out=self.y[first].copy(), where=weights[:, None] > 0)
-        tree = cKDTree(self._embed(x))
+        tree = cKDTree(self.embedded(x))
         place, value = 0.0, 0.0
         for on_x, on_y in zip(group.on_x(self.dim), group.on_y(self.outputs), strict=True):
-            gap, index = tree.query(self._embed(x @ on_x.T))
+            gap, index = tree.query(self.embedded(x @ on_x.T))
             weight = np.abs(weights[index] - weights).max() * self.size
             place = max(place, float(np.max(gap)), float(weight))
             value = max(value, float(np.abs(y[index] - y @ on_y.T).max()))
         return place, value
 
-    def _embed(self, x: Array) -> Array:
-        """Points whose distances are those of x, or of x modulo the period up to a factor."""
+    def embedded(self, x: Array) -> Array:
+        """Return points as far apart as x, or as x modulo the period up to a factor."""
         if self.period is None:
             return x
         turn = 2 * np.pi / self.period * x

@@ -45,6 +45,11 @@ class DataAugmented(Energy):
         mean = Sum(tuple(zip(self.group.weights.tolist(), moved, strict=True)))
         object.__setattr__(self, "_mean", mean)
 
+    @property
+    def orbit(self) -> tuple[tuple[float, Energy], ...]:
+        """Risks of the moved measures, each with its share."""
+        return self._mean.terms
+
     def predict(self, mu: Measure) -> Array:
         """Return the outputs of the network as it stands."""
         return self.risk.predict(mu)

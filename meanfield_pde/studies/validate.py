@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meanfield_pde.energies.loss import Squared
 from meanfield_pde.eulerian.gibbs import GibbsError
 from meanfield_pde.eulerian.solve import SolveError
 from meanfield_pde.flows.problem import Problem
@@ -110,7 +111,9 @@ def validate(
 def _expected(
     setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
 ) -> dict[str, bool]:
-    has = {"group": setting.group is not None, "risk": setting.risk is not None}
+    risk = setting.risk
+    has = {"group": setting.group is not None, "risk": risk is not None}
+    has["squared loss"] = risk is not None and isinstance(risk.loss, Squared)
     has["diffusion"] = setting.energy.beta > 0
     if claims is None:
         return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
