@@ -17,6 +17,11 @@ TILE = 8
 """Numbers in a line of the cache."""
 
 
+def blocks(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """Shape of the blocks that hold the lines along an axis of a plane."""
+    return -(-shape[1 - axis] // WIDTH), shape[axis], WIDTH
+
+
 @njit(cache=True)
 def pack_block(plane: Array, axis: int, block: int, out: Array) -> None:
     """Copy a block of the lines along an axis of a plane (nx, ny)."""
@@ -56,8 +61,27 @@ def unpack_block(values: Array, axis: int, block: int, out: Array) -> None:
 @njit(cache=True)
 def pack(plane: Array, axis: int, out: Array) -> None:
     """Lay out all lines along an axis of a plane."""
-    for b in range(len(out)):
-        pack_block(plane, axis, b, out[b])
+    n, lines = plane.shape[axis], plane.shape[1 - axis]
+    if axis == 1:
+        for b in range(len(out)):
+            pack_block(plane, axis, b, out[b])
+        return
+    if lines < WIDTH * len(out):
+        out[len(out) - 1] = 0.0
+    for i0 in range(0, n, WIDTH):  # a few rows at once, as the memory lies
+        for b in range(len(out)):
+            first = b * WIDTH
+            width = min(WIDTH, lines - first)
+            for i in range(i0, min(i0 + WIDTH, n)):
+                for j in range(width):
+                    out[b, i, j] = plane[i, first + j]
+
+
+@njit(cache=True)
+def unpack(values: Array, axis: int, out: Array) -> None:
+    """Copy all blocks back into a plane."""
+    for b in range(len(values)):
+        unpack_block(values[b], axis, b, out)
 
 
 @njit(cache=True)

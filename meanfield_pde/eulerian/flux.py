@@ -49,12 +49,13 @@ second derivatives. In the heat equation this is the compact scheme of Crandall 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csc_array
 
-from meanfield_pde.eulerian import _kernels
+from meanfield_pde.eulerian import _kernels, _line_kernels
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -116,12 +117,7 @@ class Generator(Transport):
 
     def mean_lag(self, rho: Array, most: float) -> float:
         """Lag that the mass sees on average, no face counting more than ``most``."""
-        if self.lag is None:
-            return 0.0
-        seen = np.empty(self.lag.shape[1:])
-        _kernels.lags_of_cells(self.lag, most, seen)
-        seen *= rho.reshape(seen.shape)
-        return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
+        return 0.0 if self.lag is None else mean_lag(self.lag, rho, most)
 
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""
@@ -185,10 +181,18 @@ class LimitedTransport(Transport):
         return out.reshape(rates.grid.shape)
 
 
+def mean_lag(lag: Array, rho: Array, most: float) -> float:
+    """Lag (2, nx, ny) that the mass sees on average, no face counting more than ``most``."""
+    seen = np.empty(lag.shape[1:])
+    _kernels.lags_of_cells(lag, most, seen)
+    seen *= rho.reshape(seen.shape)
+    return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
+
+
 class Flux(ABC):
     """How a potential becomes fluxes through faces.
 
-    ``linear``: whether the transport is a `Generator`, which implicit steppers need.
+    ``linear``: whether it is a `LinearFlux`, which implicit steppers need.
     """
 
     name: str
@@ -199,45 +203,77 @@ class Flux(ABC):
         """Flux for the potential at the cell centres (of grid shape) and diffusion beta."""
 
 
+class LinearFlux(Flux):
+    """A flux made of rates: each depends on the potential along one line of cells.
+
+    ``lags``: whether its faces have lags.
+    """
+
+    linear = True
+    lags: bool = False
+
+    @abstractmethod
+    def fill(
+        self, phi: Array, spacing: float, beta: float, periodic: bool, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces, and the lags where there are any.
+
+        The potential phi and all rates have shape (blocks, n, m), their lines along the middle.
+        """
+
+    def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
+        """Rates (and lags) of all faces."""
+        phi = _with_two_axes(grid, potential)
+        rates = np.empty((3 if self.lags else 2, 2, *phi.shape))
+        self.fill(phi[None], grid.spacing[0], beta, grid.periodic, rates[:, 0, None])
+        if phi.shape[1] == 1:
+            rates[:, 1] = 0.0
+        else:
+            blocks = np.empty((len(rates) + 1, *_line_kernels.blocks(phi.shape, 1)))
+            _line_kernels.pack(phi, 1, blocks[-1])
+            self.fill(blocks[-1], grid.spacing[1], beta, grid.periodic, blocks[:-1])
+            for values, out in zip(blocks, rates[:, 1], strict=False):
+                _line_kernels.unpack(values, 1, out)
+        return Generator(grid, *rates)
+
+
 @dataclass(frozen=True)
-class ScharfetterGummel(Flux):
+class ScharfetterGummel(LinearFlux):
     """The Scharfetter-Gummel flux; upwind at beta = 0."""
 
     name = "sg"
-    linear = True
 
-    def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
-        """Rates of all faces."""
-        phi, scale = _laid_out(grid, potential)
-        forward, backward = np.empty((2, *phi.shape)), np.empty((2, *phi.shape))
+    def fill(
+        self, phi: Array, spacing: float, beta: float, periodic: bool, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces of lines."""
+        forward, backward = rates
         if beta > 0:  # forward holds exp(-|dPhi| / beta) until the rates take its place
             _kernels.exponents(phi, beta, forward)
             np.exp(forward, out=forward)
         else:
             forward[:] = 0.0
-        _kernels.scharfetter_gummel_rates(
-            phi, forward, beta, scale, grid.periodic, forward, backward
-        )
-        return Generator(grid, forward, backward)
+        scale = 1.0 / (spacing * spacing)
+        _kernels.scharfetter_gummel_rates(phi, beta, scale, periodic, forward, backward)
 
 
 @dataclass(frozen=True)
-class Compact(Flux):
+class Compact(LinearFlux):
     """The compact flux: its lags are used by the implicit steppers of second order.
 
     Explicit steps and ``b1`` use its rates alone, and are of second order in space.
     """
 
     name = "compact"
-    linear = True
+    lags = True
 
-    def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
-        """Rates and lags of all faces."""
-        plain = ScharfetterGummel().transport(grid, potential, beta)
-        phi, scale = _laid_out(grid, potential)
-        lag = np.empty_like(plain.forward)
-        _kernels.compact_rates(phi, beta, scale, grid.periodic, plain.forward, plain.backward, lag)
-        return Generator(grid, plain.forward, plain.backward, lag)
+    def fill(
+        self, phi: Array, spacing: float, beta: float, periodic: bool, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces of lines, and their lags."""
+        ScharfetterGummel().fill(phi, spacing, beta, periodic, rates[:2])
+        scale = 1.0 / (spacing * spacing)
+        _kernels.compact_rates(phi, beta, scale, periodic, *rates)
 
 
 @dataclass(frozen=True)
@@ -249,17 +285,16 @@ class RatioLimited(Flux):
     def transport(self, grid: Grid, potential: Array, beta: float) -> LimitedTransport:
         """Rates of all faces and weights of the slopes."""
         generator = ScharfetterGummel().transport(grid, potential, beta)
-        phi, scale = _laid_out(grid, potential)
+        phi = _with_two_axes(grid, potential)
+        scale = np.array([1.0 / (h * h) for h in grid.spacing] + [0.0])[:2]
         weight = np.empty_like(generator.forward)
         _kernels.limited_weights(phi, beta, scale, generator.forward, generator.backward, weight)
         return LimitedTransport(generator, weight)
 
 
-def _laid_out(grid: Grid, potential: Array) -> tuple[Array, Array]:
-    """Return the potential with two axes, and 1/h^2 for each (0 for one that is not there)."""
+def _with_two_axes(grid: Grid, values: Array) -> Array:
     shape = grid.cells if grid.dim == 2 else (grid.cells[0], 1)
-    scale = np.array([1.0 / (h * h) for h in grid.spacing] + [0.0])[:2]
-    return np.ascontiguousarray(potential).reshape(shape), scale
+    return np.ascontiguousarray(values).reshape(shape)
 
 
 FLUXES: dict[str, Flux] = {"sg": ScharfetterGummel(), "rl": RatioLimited(), "compact": Compact()}
