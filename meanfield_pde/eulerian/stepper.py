@@ -308,7 +308,8 @@ class MPRK22(Stepper):
         if estimate and equation.flux.lags:
             lag = lag_in_plane(along, state.rho, MOST_LAG * dt, scratch)
         if not energy.constant:
-            middle = np.add(state.potential, energy.potential(stage), out=scratch.take("middle", rho.shape))
+            middle = scratch.take("middle", rho.shape)
+            np.add(state.potential, energy.potential(stage), out=middle)
             middle *= 0.5
             along = equation.lines(middle, scratch)
         end = np.empty(rho.shape)
