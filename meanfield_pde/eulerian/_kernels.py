@@ -1,10 +1,11 @@
 """Compiled loops of the density solver; plain arrays in, ``out`` last.
 
-Arrays have shape (nx, ny); in one dimension ny = 1. Rates are computed along lines, (blocks, n, m). A face belongs to the cell on its lower
+Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell on its lower
 side: ``forward`` is the rate from that cell to its upper neighbour, ``backward`` the rate back.
 On a box the last face of each line has rate 0, on a torus it leads to the first cell; indices
 wrap in both cases. Sums of four terms are two commutative pairs, so that reflections and the
-exchange of axes give the same bits.
+exchange of axes give the same bits. Rates are computed along lines of cells, the columns of arrays
+(blocks, n, m); divisions that do not raise let these loops run on vectors.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ TINY = 1e-150
 def exponents(phi: Array, beta: float, out: Array) -> None:
     """``out = -|dPhi| / beta`` at every face of lines, of which the caller takes the exponential.
 
-    Lines are columns of blocks (blocks, n, m), here and below. Numpy's exponential runs on vectors,
-    that of a compiled loop does not. Walls count as faces.
+    Numpy's exponential runs on vectors, that of a compiled loop does not. Walls count as faces.
     """
     blocks, n, m = phi.shape
     for b in range(blocks):

@@ -1,9 +1,9 @@
 """Compiled solves along the lines of a grid; plain arrays in, ``out`` last.
 
-Lines are laid out in blocks of ``WIDTH``, or fewer where there are fewer: arrays (blocks, n, width),
-in which a line is a column. Inner loops run on the vectors of the machine, which need some lines
-more than they hold, and a length that the compiler does not unroll; a block stays in the cache
-whatever the size of the grid. The last block is filled up with empty lines.
+Lines are laid out in blocks of ``WIDTH``, or of one where there are fewer: arrays (blocks, n,
+width), in which a line is a column. Inner loops run on the vectors of the machine: for that their
+length is unknown to the compiler, which would unroll them, and divisions do not raise. The last
+block is filled up with empty lines.
 """
 
 from __future__ import annotations

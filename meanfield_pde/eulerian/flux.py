@@ -192,11 +192,13 @@ def mean_lag(lag: Array, rho: Array, most: float) -> float:
 class Flux(ABC):
     """How a potential becomes fluxes through faces.
 
-    ``linear``: whether it is a `LinearFlux`, which implicit steppers need.
+    ``linear``: whether it is a `LinearFlux`, which implicit steppers need; ``lags``: whether its
+    faces have lags.
     """
 
     name: str
     linear: bool = False
+    lags: bool = False
 
     @abstractmethod
     def transport(self, grid: Grid, potential: Array, beta: float) -> Transport:
@@ -204,13 +206,9 @@ class Flux(ABC):
 
 
 class LinearFlux(Flux):
-    """A flux made of rates: each depends on the potential along one line of cells.
-
-    ``lags``: whether its faces have lags.
-    """
+    """A flux made of rates: each depends on the potential along one line of cells."""
 
     linear = True
-    lags: bool = False
 
     @abstractmethod
     def fill(
@@ -225,13 +223,14 @@ class LinearFlux(Flux):
         """Rates (and lags) of all faces."""
         phi = _with_two_axes(grid, potential)
         rates = np.empty((3 if self.lags else 2, 2, *phi.shape))
-        self.fill(phi[None], grid.spacing[0], beta, grid.periodic, rates[:, 0, None])
+        columns = [values[0][None] for values in rates]
+        self.fill(phi[None], grid.spacing[0], beta, grid.periodic, columns)
         if phi.shape[1] == 1:
             rates[:, 1] = 0.0
         else:
             blocks = np.empty((len(rates) + 1, *_line_kernels.blocks(phi.shape, 1)))
             _line_kernels.pack(phi, 1, blocks[-1])
-            self.fill(blocks[-1], grid.spacing[1], beta, grid.periodic, blocks[:-1])
+            self.fill(blocks[-1], grid.spacing[1], beta, grid.periodic, list(blocks[:-1]))
             for values, out in zip(blocks, rates[:, 1], strict=False):
                 _line_kernels.unpack(values, 1, out)
         return Generator(grid, *rates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,7 +59,13 @@ class Lines:
 
     @classmethod
     def along(
-        cls, flux: LinearFlux, grid: Grid, potential: Array, beta: float, axis: int, scratch: Scratch
+        cls,
+        flux: LinearFlux,
+        grid: Grid,
+        potential: Array,
+        beta: float,
+        axis: int,
+        scratch: Scratch,
     ) -> Lines:
         """Compute the rates of a flux in a plane, in arrays that ``scratch`` keeps."""
         shape = _line_kernels.blocks(grid.shape, axis)
@@ -78,25 +84,35 @@ class Lines:
         """Implicit Euler, into ``out`` (which may be rho) where it is given."""
         end = np.empty(rho.shape) if out is None else out
         rates = self.forward, self.backward
-        how = dt, self.axis, self.periodic
-        _line_kernels.euler_step(_plane(rho), *rates, *how, _plane(end))
+        _line_kernels.euler_step(_plane(rho), *rates, dt, self.axis, self.periodic, _plane(end))
         return end
 
     def second_order(self, rho: Array, dt: float, out: Array | None = None) -> Array:
         """Both stages of MPRK22 with these rates, into ``out`` (which may be rho)."""
         end = np.empty(rho.shape) if out is None else out
         rates = self.forward, self.backward, self.lag
-        how = dt, self.axis, self.periodic
-        _line_kernels.second_order_step(_plane(rho), *rates, *how, _plane(end))
+        _line_kernels.second_order_step(
+            _plane(rho), *rates, dt, self.axis, self.periodic, _plane(end)
+        )
         return end
 
     def second_stage(self, rho: Array, stage: Array, later: Lines, dt: float) -> Array:
         """Second stage of MPRK22 with the rates of the first here, its own in ``later``."""
         end = np.empty(rho.shape)
         rates = self.forward, self.backward, later.forward, later.backward, self.lag
-        how = dt, self.axis, self.periodic
-        _line_kernels.second_stage(_plane(rho), _plane(stage), *rates, *how, _plane(end))
+        _line_kernels.second_stage(
+            _plane(rho), _plane(stage), *rates, dt, self.axis, self.periodic, _plane(end)
+        )
         return end
+
+
+def mean_of_both(fill: Callable[[int, Array], None], scratch: Scratch, out: Array) -> None:
+    """Mean of the two orders of a splitting, of which ``fill(k, end)`` takes that from axis k."""
+    ends = [scratch.plane(name, out.shape) for name in ("from x", "from y")]
+    for k in (0, 1):
+        fill(k, ends[k])
+    np.add(ends[0], ends[1], out=out)
+    out *= 0.5
 
 
 def lag_in_plane(lines: Sequence[Lines], rho: Array, most: float, scratch: Scratch) -> float:

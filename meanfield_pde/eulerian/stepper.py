@@ -40,7 +40,7 @@ from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.eulerian.flux import Flux, Generator, LinearFlux, Transport
-from meanfield_pde.eulerian.lines import Lines, Scratch, lag_in_plane
+from meanfield_pde.eulerian.lines import Lines, Scratch, lag_in_plane, mean_of_both
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -81,9 +81,9 @@ class Equation:
 
     def lines(self, potential: Array, scratch: Scratch) -> list[Lines]:
         """Rates of a linear flux along the lines of both axes of a plane."""
-        assert isinstance(self.flux, LinearFlux), "implicit steps need a linear flux"
-        given = self.flux, self.grid, potential, self.beta
-        return [Lines.along(*given, axis, scratch) for axis in (0, 1)]
+        flux, grid, beta = self.flux, self.grid, self.beta
+        assert isinstance(flux, LinearFlux), "implicit steps need a linear flux"
+        return [Lines.along(flux, grid, potential, beta, axis, scratch) for axis in (0, 1)]
 
     @cached_property
     def constant_lines(self) -> list[Lines]:
@@ -290,7 +290,7 @@ class MPRK22(Stepper):
         equation, energy, scratch = state.equation, state.equation.energy, state.equation.scratch
         rho = scratch.plane("start", state.rho.shape)
         rho[:] = state.rho
-        along, error, lag = state.lines, 0.0, 0.0
+        along, lag = state.lines, 0.0
 
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
         def first_order(k: int, end: Array) -> None:
@@ -304,7 +304,7 @@ class MPRK22(Stepper):
 
         if estimate or not energy.constant:
             stage = scratch.take("stage", rho.shape)
-            _mean_of_both(first_order, scratch, stage)
+            mean_of_both(first_order, scratch, stage)
         if estimate and equation.flux.lags:
             lag = lag_in_plane(along, state.rho, MOST_LAG * dt, scratch)
         if not energy.constant:
@@ -313,22 +313,11 @@ class MPRK22(Stepper):
             middle *= 0.5
             along = equation.lines(middle, scratch)
         end = np.empty(rho.shape)
-        _mean_of_both(second_order, scratch, end)
-        if estimate:
-            error = _error(state, end, stage, dt, lag)
-        return Step(end, error)
+        mean_of_both(second_order, scratch, end)
+        return Step(end, _error(state, end, stage, dt, lag) if estimate else 0.0)
 
 
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
-
-
-def _mean_of_both(fill: Callable[[int, Array], None], scratch: Scratch, out: Array) -> None:
-    """Mean of the two orders of a splitting."""
-    ends = [scratch.plane(name, out.shape) for name in ("one order", "the other")]
-    for k in (0, 1):
-        fill(k, ends[k])
-    np.add(*ends, out=out)
-    out *= 0.5
 
 
 def averaged_step(
