@@ -34,6 +34,7 @@ from meanfield_pde.eulerian._kernels import (
 )
 from meanfield_pde.eulerian._line_kernels import (
     WIDTH,
+    blocks,
     euler_step,
     pack,
     pack_block,
@@ -41,6 +42,7 @@ from meanfield_pde.eulerian._line_kernels import (
     second_stage,
     solve_block,
     solve_rings,
+    unpack,
     unpack_block,
     weigh_block,
 )
@@ -69,15 +71,27 @@ def shape_of(grid):
     return grid.cells if grid.dim == 2 else (grid.cells[0], 1)
 
 
+def of_lines(grid, potential, count, fill):
+    """Arrays (2, nx, ny) that ``fill(phi, scale, *out)`` fills for each axis, lines as columns."""
+    phi, scale = potential.reshape(shape_of(grid)), scale_of(grid)
+    found = np.zeros((count, 2, *phi.shape))
+    for axis in (0, 1) if phi.shape[1] > 1 else (0,):
+        lines = np.ascontiguousarray(np.moveaxis(phi, axis, 0))[None]
+        out = np.full((count, *lines.shape), np.nan)
+        fill(lines, scale[axis], *out)
+        found[:, axis] = np.moveaxis(out[:, 0], 1, 1 + axis)
+    return found
+
+
 def rates(grid, potential, beta, kernel=scharfetter_gummel_rates, exponent=exponents):
-    forward, backward = np.empty((2, 2, *shape_of(grid)))
-    phi = potential.reshape(shape_of(grid))
-    decay = np.zeros_like(forward)
-    if beta > 0:
-        exponent(phi, beta, decay)
-        decay = np.exp(decay)
-    kernel(phi, decay, beta, scale_of(grid), grid.periodic, forward, backward)
-    return forward, backward
+    def fill(phi, scale, forward, backward):
+        forward[:] = 0.0
+        if beta > 0:
+            exponent(phi, beta, forward)
+            np.exp(forward, out=forward)
+        kernel(phi, beta, scale, grid.periodic, forward, backward)
+
+    return of_lines(grid, potential, 2, fill)
 
 
 def sg_pair(difference, beta, scale):
@@ -90,11 +104,16 @@ def sg_pair(difference, beta, scale):
 
 def compact(grid, potential, beta, kernel=compact_rates):
     """Rates and lags of the compact flux."""
-    forward, backward = rates(grid, potential, beta)
-    lag = np.full_like(forward, np.nan)
-    phi = potential.reshape(shape_of(grid))
-    kernel(phi, beta, scale_of(grid), grid.periodic, False, False, forward, backward, lag)
-    return forward, backward, lag
+
+    def fill(phi, scale, forward, backward, lag):
+        forward[:] = 0.0
+        if beta > 0:
+            exponents(phi, beta, forward)
+            np.exp(forward, out=forward)
+        scharfetter_gummel_rates(phi, beta, scale, grid.periodic, forward, backward)
+        kernel(phi, beta, scale, grid.periodic, False, forward, backward, lag)
+
+    return of_lines(grid, potential, 3, fill)
 
 
 def scale_of(grid):
@@ -226,7 +245,7 @@ def test_loops_interpreted(grid, beta):
     check_interpreted(polynomial, rho, forward, backward, 0.1, weight, out, outs=1)
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 16), (3, 16), (5, 21)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, WIDTH), (3, 16), (5, WIDTH + 5)])
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("periodic", [False, True])
 def test_line_kernels_interpreted(n, m, axis, periodic):
@@ -244,6 +263,7 @@ def test_line_kernels_interpreted(n, m, axis, periodic):
     block = np.empty(f.shape[1:])
     check_interpreted(pack_block, rho, axis, len(f) - 1, block, outs=1)
     check_interpreted(unpack_block, block, axis, len(f) - 1, out, outs=1)
+    check_interpreted(unpack, f, axis, out, outs=1)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
@@ -503,8 +523,9 @@ def along(columns, axis):
 def laid_out(columns):
     """Blocks of lines, the last one filled up with empty ones."""
     n, m = columns.shape
-    filled = np.pad(columns, ((0, 0), (0, -m % WIDTH)))
-    return np.ascontiguousarray(filled.reshape(n, -1, WIDTH).swapaxes(0, 1))
+    width = min(m, WIDTH)
+    filled = np.pad(columns, ((0, 0), (0, -m % width)))
+    return np.ascontiguousarray(filled.reshape(n, -1, width).swapaxes(0, 1))
 
 
 def solve(rho, forward, backward, dt, periodic, out):
@@ -623,8 +644,8 @@ def test_patankar_rates_against_their_formula(lagging):
     rho, stage, f, b, f2, b2, lag = rng.random((7, 5, WIDTH)) + 0.1
     stage[2, 1] = 0.0
     down, up = np.empty((2, 5, WIDTH))
-    weigh_block(rho, stage, f, b, f2, b2, lagging * lag, 1 / 1.5, down, up)
-    exact = weighed(rho, stage, f, b, f2, b2, lagging * lag, 1.5)
+    weigh_block(rho, stage, f, b, f2, b2, lagging * lag, 1 / 2.0, down, up)
+    exact = weighed(rho, stage, f, b, f2, b2, lagging * lag, 2.0)  # exact quotients
     np.testing.assert_allclose((down, up), exact, rtol=8 * ULP)
 
 
@@ -643,7 +664,7 @@ def test_a_lagging_flux_is_the_sum_of_both_ends():
 
 
 @pytest.mark.parametrize(("n", "periodic"), LINES)
-@pytest.mark.parametrize("m", [1, 21])
+@pytest.mark.parametrize("m", [1, WIDTH + 5])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_both_stages_against_dense(n, periodic, m, axis):
     """Each line by dense solves; with the rates of the start in both stages, or with others."""
@@ -672,16 +693,20 @@ def test_both_stages_against_dense(n, periodic, m, axis):
     np.testing.assert_array_equal(plane, same)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (5, 40), (33, 17)])
+@pytest.mark.parametrize("shape", [(1, 1), (WIDTH, WIDTH), (5, 40), (33, 17)])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_blocks_hold_the_lines(shape, axis):
     values = np.random.default_rng(16).random(shape)
     expected = laid_out(along(values, axis))
+    assert expected.shape == blocks(shape, axis)
     found, back = np.empty_like(expected), np.empty(shape)
     pack(values, axis, found)
     np.testing.assert_array_equal(found, expected)
     for block, of_block in enumerate(found):
         unpack_block(of_block, axis, block, back)
+    np.testing.assert_array_equal(back, values)
+    back = np.empty((shape[0], shape[1] + 3))[:, :-3]  # rows with room between them
+    unpack(found, axis, back)
     np.testing.assert_array_equal(back, values)
 
 
