@@ -7,7 +7,7 @@ from reference import refuses
 
 import meanfield_pde as mf
 from meanfield_pde.eulerian import reduction as module
-from meanfield_pde.eulerian.flux import FLUXES
+from meanfield_pde.eulerian.flux import FLUXES, Ends
 from meanfield_pde.eulerian.stepper import STEPPERS
 
 FLIP, SWAP, SQUARE = mf.Group.reflection(), mf.Group.swap(), mf.Group.dihedral(4)
@@ -102,7 +102,9 @@ def test_a_forgotten_image_behind_the_mirror_is_caught(monkeypatch):
     """With one-sided differences at the mirror the compact flux is another one."""
     problem = mf.Problem(mf.GradientFlow(bump_energy(even_target)), bump_start(200), 1.0)
     whole = mf.solve(problem, stepper="mprk22", flux="compact").densities[-1]
-    monkeypatch.setattr("meanfield_pde.eulerian.flux._mirrors", lambda grid: (False, False))
+    for place in ("flux", "lines"):
+        name = f"meanfield_pde.eulerian.{place}.ends_of"
+        monkeypatch.setattr(name, lambda grid, axis: Ends(False, False))
     reduced = mf.solve(problem, stepper="mprk22", flux="compact", reduce=FLIP).densities[-1]
     assert np.abs(whole.values - reduced.values).max() > 1e-11
 
