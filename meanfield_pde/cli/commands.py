@@ -147,8 +147,14 @@ def validate_command(
     settings: Settings = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every claim in full, not only failures.")
+    ] = False,
 ) -> None:
-    """Check what theory claims of the case: validation.json, validation.txt, validation.png."""
+    """Check what theory claims of the case: validation.json, validation.txt, validation.png.
+
+    The text file has each claim's statement, source, tolerance and control in full.
+    """
     with exit_codes():
         from meanfield_pde import plot
 
@@ -157,8 +163,9 @@ def validate_command(
             raise mf.CaseError(f"{case.origin} states no claims; add a table [claims]")
         with blaming(case):
             report = mf.validate(case)
-        files = write_report(folder, "validation", report, plot.validation_figure(report))
-        tell_report(quiet, as_json, case, report, files)
+        figure = plot.validation_figure(report)
+        files = write_report(folder, "validation", report, figure, full=True)
+        tell_report(quiet, as_json, case, report, files, report.text(failed=not verbose))
 
 
 @app.command("convergence")

@@ -15,7 +15,7 @@ from meanfield_pde.studies.claims import CLAIMS, Finding
 from meanfield_pde.studies.report import Report
 from meanfield_pde.studies.setting import Setting
 
-COLUMNS = ("claim", "theory says", "number", "tolerance", "control", "because of")
+COLUMNS = ("claim", "theory says", "number", "tolerance", "control")
 OPEN = "A claim that was not asked for by name is left open where its control cannot fail."
 FALSE_MARGIN = 1e3
 """How many times its tolerance a number must be for a claim to count as false."""
@@ -44,7 +44,8 @@ def validate(
     Returns
     -------
     Report
-        A row a claim: its number, tolerance and the reason of it, and the control's number.
+        A row a claim: its number, tolerance and control; `Report.text` gives the statement, its
+        source, the instance and the reasons, too.
 
     Raises
     ------
@@ -74,9 +75,11 @@ def validate(
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
     asked = claims is not None
+    instance = _instance(setting)
     for name, expected in _expected(setting, claims).items():
         claim = CLAIMS[name]
         row = {"claim": name, "statement": claim.statement, "source": claim.source}
+        row["instance"] = instance
         try:
             finding = claim.check(setting)
         except (SolveError, GibbsError) as error:
@@ -86,10 +89,6 @@ def validate(
             continue
         rows.append({**row, **_entries(finding, expected)})
         verdicts.append(_verdict(finding, expected, asked))
-    grid = setting.grid
-    instance = f"{grid.size} cells, t1 = {problem.t1:g}, " + (
-        f"group {group.name}" if group is not None else "no group"
-    )
     notes = (
         "A claim that theory says is true holds when its number is within the tolerance and its "
         "control, the same number after the planted fault, is not.",
@@ -105,6 +104,11 @@ def validate(
         notes,
         {"instance": instance},
     )
+
+
+def _instance(setting: Setting) -> str:
+    group = "no group" if setting.group is None else f"group {setting.group.name}"
+    return f"{setting.grid.size} cells, t1 = {setting.problem.t1:g}, {group}"
 
 
 def _expected(
