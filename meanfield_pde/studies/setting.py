@@ -9,6 +9,7 @@ import numpy as np
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Energy, Sum
+from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.potential import Potential
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk, with_variant
@@ -22,6 +23,8 @@ from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
 
+FEW_DATA = 500
+"""Data up to which claims compare all pairs of them."""
 SAVES = 6
 TILT = 0.3
 """Size of planted faults: of a tilt of the potential, of the targets, of an initial law."""
@@ -66,6 +69,17 @@ class Setting:
         """Plain risk inside the energy."""
         found = (plain_risk(leaf) for _, leaf in self.energy.terms)
         return next((risk for risk in found if risk is not None), None)
+
+    def has(self) -> dict[str, bool]:
+        """What claims may need, and whether it is there."""
+        risk = self.risk
+        return {
+            "group": self.group is not None,
+            "risk": risk is not None,
+            "diffusion": self.energy.beta > 0,
+            "squared loss": risk is not None and isinstance(risk.loss, Squared),
+            "few data": risk is not None and risk.data.size <= FEW_DATA,
+        }
 
     @property
     def symmetry(self) -> Group:

@@ -114,8 +114,7 @@ def _instance(setting: Setting) -> str:
 def _expected(
     setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
 ) -> dict[str, bool]:
-    has = {"group": setting.group is not None, "risk": setting.risk is not None}
-    has["diffusion"] = setting.energy.beta > 0
+    has = setting.has()
     if claims is None:
         return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
     if isinstance(claims, str):
