@@ -71,7 +71,7 @@ class Setting:
         return next((risk for risk in found if risk is not None), None)
 
     def has(self) -> dict[str, bool]:
-        """What claims may need, and whether it is there."""
+        """Say what there is of all that claims may need."""
         risk = self.risk
         return {
             "group": self.group is not None,
