@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -217,11 +218,10 @@ def show_command(name: Name, as_json: AsJson = False) -> None:
         print(case.text.rstrip("\n"))
         if case.claims:
             print("\n# What is claimed, where from, and whether theory says that it holds here:")
-        width = max((len(claim) for claim in case.claims), default=0)
         for claim, holds in case.claims.items():
-            stated = CLAIMS[claim]
-            verdict = "holds" if holds else "FALSE"
-            print(f"# {claim:<{width}}  {verdict}  {stated.statement} ({stated.source})")
+            print(f"# {claim}: {'holds' if holds else 'FALSE'}")
+            for text in (CLAIMS[claim].statement, f"[{CLAIMS[claim].source}]"):
+                print(fill(text, 88, initial_indent="#   ", subsequent_indent="#   "))
 
 
 def _case(name: str, settings: list[str] | None, output: Path | None) -> tuple[mf.Case, Path]:

@@ -139,7 +139,7 @@ def _actions(risk: Risk, group: Group, dim: int) -> dict[str, Array]:
 def _orthogonal(risk: Risk, group: Group, dim: int) -> Part:
     def defects(matrices: Array) -> Array:
         products = matrices @ np.swapaxes(matrices, 1, 2)
-        return np.abs(products - np.eye(matrices.shape[1])).max(axis=(1, 2))
+        return np.asarray(np.abs(products - np.eye(matrices.shape[1])).max(axis=(1, 2)))
 
     return _worst_action(risk, group, dim, defects)
 
