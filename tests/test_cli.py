@@ -158,7 +158,7 @@ def test_validate(tmp_path, name):
         block = text[text.index(f"\n{row['claim']}: holds\n") :].split("\n\n")[0]
         words = " ".join(block.split())
         for key in ("statement", "source", "instance", "theory says", "reason", "because of"):
-            assert f"{key} {row[key]}".strip() in words, (row["claim"], key)
+            assert row[key] == "" or f"{key} {row[key]}" in words, (row["claim"], key)
         for key in ("number", "tolerance", "control"):
             assert row[key] == "" or f"{key} {row[key]:.10g}" in words
 

@@ -29,12 +29,12 @@ UNEVEN = "uneven weights of the data"
 
 
 def law_averaged(setting: Setting) -> Finding:
-    """Mass, sign and symmetry of mu^G, for a rough density."""
+    """Mass, sign and symmetry of mu^G, for a rough density and a cloud."""
     group = setting.symmetry
-    rho = _rough(setting)
+    rho, cloud = _rough(setting), _clouds(setting)[0]
     averaged = symmetrise(rho, group)
     permuted = group.cell_images(setting.grid) is not None
-    off = abs(averaged.mass / rho.mass - 1)
+    off = max(abs(averaged.mass / rho.mass - 1), abs(symmetrise(cloud, group).mass - cloud.mass))
     number = max(off, -float(averaged.values.min()), asymmetry(averaged, group) if permuted else 0)
     total = group.order * averaged.mass / rho.mass  # the mass of a sum over the group
     fault = "the sum over the group, without its 1/|G|"
