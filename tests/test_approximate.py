@@ -152,6 +152,6 @@ def test_wrong_input():
     refuses(lambda: mf.symmetry_gap("risk", REFLECTION, POINTS), "risk", "str", "plain")
     refuses(lambda: mf.symmetry_gap(risk, "swap", POINTS), "group", "str", "make")
     refuses(lambda: mf.symmetry_gap(risk, REFLECTION, POINTS, -1.0), "constant", "-1", "Lipschitz")
-    many = mf.Data.gauss_legendre(501, -3, 3, even_target)
+    many = mf.Data.gauss_legendre(2001, -3, 3, even_target)
     risk = mf.Risk(mf.Unit.bump(), many)
-    refuses(lambda: mf.symmetry_gap(risk, REFLECTION, POINTS), "risk", "501", "fewer")
+    refuses(lambda: mf.symmetry_gap(risk, REFLECTION, POINTS), "risk", "2001", "fewer")

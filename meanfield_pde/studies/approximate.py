@@ -26,8 +26,8 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.group import Group
 
-MAX_DATA = 500
-"""Data up to which all pairs of them and of their images are compared."""
+MAX_IMAGES = 2000
+"""Distinct images of data up to which all pairs of them are compared."""
 STARTS = 4
 """Point masses, and random mixtures, from which laws of large gap are looked for."""
 SWEEPS = 60
@@ -84,7 +84,7 @@ def symmetry_gap(
     Raises
     ------
     ValueError
-        If there are more than 500 data, or the group does not act on them.
+        If the data have more than 2000 distinct images, or the group does not act on them.
 
     Examples
     --------
@@ -99,13 +99,15 @@ def symmetry_gap(
     check.instance("group", group, Group, "make one with the constructors of mf.Group")
     points = Cloud(points).points
     risk.unit.check_dimensions(risk.data.dim, points.shape[1])
-    if risk.data.size > MAX_DATA:
-        raise ValueError(
-            f"risk must have at most {MAX_DATA} data, got {risk.data.size}; use fewer nodes"
-        )
     images = _images(risk.data, group)
+    distinct = _distinct(np.concatenate(images))
+    if len(distinct) > MAX_IMAGES:
+        raise ValueError(
+            f"risk must have at most {MAX_IMAGES} distinct images of its data, got "
+            f"{len(distinct)}; use fewer nodes"
+        )
     if constant is None:
-        constant = _lipschitz(risk, points, np.concatenate(images))
+        constant = _lipschitz(risk, points, distinct)
     else:
         constant = check.number("constant", constant, "a Lipschitz constant", least=0)
     found, law = _largest_gap(risk, group, points)
@@ -117,6 +119,12 @@ def _images(data: Data, group: Group) -> list[Array]:
     """Move the data by each element: rows (x, y)."""
     actions = zip(group.on_x(data.dim), group.on_y(data.outputs), strict=True)
     return [np.concatenate([data.x @ a.T, data.y @ b.T], axis=1) for a, b in actions]
+
+
+def _distinct(rows: Array) -> Array:
+    """Drop rows that are others up to rounding."""
+    first = np.unique(np.round(rows, 9), axis=0, return_index=True)[1]
+    return np.asarray(rows[first])
 
 
 def _apart(data: Data, first: Array, second: Array) -> Array:
@@ -143,11 +151,11 @@ def _w1(data: Data, image: Array) -> float:
 def _lipschitz(risk: Risk, points: Array, rows: Array) -> float:
     """Lipschitz constant of l(Phi_mu(x), y) on the data and their images, for mu on the points."""
     data = risk.data
-    x, y = (np.unique(part, axis=0) for part in np.split(rows, [data.dim], axis=1))
+    x, y = (_distinct(part) for part in np.split(rows, [data.dim], axis=1))
     features = risk.unit.features(x, points)
     steep = 0.0
     gaps = _apart(data, x, x)
-    gaps[gaps < 1e-9] = np.inf  # one place up to rounding
+    gaps[gaps < 1e-8] = np.inf  # one place up to rounding
     for values in np.moveaxis(features, 1, 0):
         steep = max(steep, float((cdist(values, values, "cityblock") / gaps).max()))
     low, high = features.min(axis=(0, 1)), features.max(axis=(0, 1))
@@ -155,7 +163,7 @@ def _lipschitz(risk: Risk, points: Array, rows: Array) -> float:
     outputs = np.array(list(product(*np.linspace(low, high, nodes).T)))
     slope = change = 0.0
     between = cdist(y, y, "cityblock")
-    between[between < 1e-9] = np.inf
+    between[between < 1e-8] = np.inf
     for prediction in outputs:
         same = np.broadcast_to(prediction, y.shape)
         slope = max(slope, float(np.abs(risk.loss.gradient(same, y)).max()))

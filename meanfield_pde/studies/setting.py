@@ -22,9 +22,8 @@ from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
+from meanfield_pde.studies.approximate import MAX_IMAGES
 
-FEW_DATA = 500
-"""Data up to which claims compare all pairs of them."""
 SAVES = 6
 TILT = 0.3
 """Size of planted faults: of a tilt of the potential, of the targets, of an initial law."""
@@ -72,13 +71,13 @@ class Setting:
 
     def has(self) -> dict[str, bool]:
         """Say what there is of all that claims may need."""
-        risk = self.risk
+        risk, order = self.risk, 1 if self.group is None else self.group.order
         return {
             "group": self.group is not None,
             "risk": risk is not None,
             "diffusion": self.energy.beta > 0,
             "squared loss": risk is not None and isinstance(risk.loss, Squared),
-            "few data": risk is not None and risk.data.size <= FEW_DATA,
+            "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
         }
 
     @property

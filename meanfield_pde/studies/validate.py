@@ -52,6 +52,7 @@ def validate(
     ValueError
         If a claim is unknown or needs what the problem lacks.
     """
+    name = ""
     if not isinstance(problem, Problem):
         if not hasattr(problem, "problem"):
             raise ValueError(
@@ -61,7 +62,7 @@ def validate(
         group = problem.group if group is None else group
         claims = problem.claims if claims is None else claims
         options = problem.solve_options() if options is None else options
-        problem = problem.problem
+        name, problem = f"{problem.name}, ", problem.problem
     if group is not None:
         check.instance("group", group, Group, "make one with the constructors of mf.Group")
     if not isinstance(problem.initial, Density):
@@ -75,7 +76,7 @@ def validate(
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
     asked = claims is not None
-    instance = _instance(setting)
+    instance = name + _instance(setting)
     for name, expected in _expected(setting, claims).items():
         claim = CLAIMS[name]
         row = {"claim": name, "statement": claim.statement, "source": claim.source}
