@@ -66,6 +66,7 @@ def test_claims_have_what_they_need(name):
     has = {"group": case.group is not None, "risk": risk is not None}
     has["diffusion"] = case.problem.flow.energy.beta > 0
     has["squared loss"] = risk is not None and isinstance(risk.loss, Squared)
+    has["periodic projection"] = True
     has["few data"] = risk is not None and risk.data.size * 2 <= 2000
     assert case.claims
     for claim in case.claims:

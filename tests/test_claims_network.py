@@ -112,6 +112,54 @@ def test_claims_for_other_losses():
         mf.validate(mf.Problem(flow, problem.initial, 1.0), REFLECTION, ["risk-gap"])
 
 
+def test_inputs_without_symmetry():
+    """Random samples: averages still commute; orthogonality and the risk gap are lost."""
+    rng = np.random.default_rng(0)
+    data = mf.Data.samples(rng.standard_normal((30, 2)), rng.standard_normal(30))
+    energy = mf.Risk(mf.Unit.ridge("tanh"), data) + TAU * mf.Entropy()
+    problem = mf.Problem(mf.GradientFlow(energy), ridges().initial, 0.2)
+    lost = {"average-is-closest", "risk-gap", *OF_DATA}
+    report = mf.validate(problem, SWAP, {n: n not in lost for n in (*STATIC, *OF_DATA)})
+    assert report.passed, report.table()
+
+
+def test_claims_for_labels():
+    """Tilted labels are labels: the logistic loss takes no others."""
+    data = mf.Data.gauss_hermite(2, 6, lambda x: np.where(x.sum(-1) > -0.1, 1.0, -1.0))
+    energy = mf.Risk(mf.Unit.ridge("tanh"), data, "logistic") + TAU * mf.Entropy()
+    problem = mf.Problem(mf.GradientFlow(energy), ridges().initial, 0.2)
+    names = [*(name for name in STATIC if name != "risk-gap"), *OF_DATA, "vanilla-equals-da"]
+    report = mf.validate(problem, SWAP, names)
+    assert report.passed, report.table()
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_claims_for_harmonics(order):
+    """Tilted targets are seen by a unit of any frequency."""
+    data = mf.Data.circle(16, lambda x: 0.8 * np.cos(order * x[..., 0]))
+    energy = mf.Risk(mf.Unit.harmonic(order), data) + 0.1 * mf.Entropy()
+    grid = mf.Grid.torus(-np.pi, np.pi, 48)
+    start = mf.Density.from_function(grid, lambda z: (1 - 0.5 * np.cos(z[..., 0])) / (2 * np.pi))
+    problem = mf.Problem(mf.GradientFlow(energy), start, 0.5)
+    report = mf.validate(problem, REFLECTION, [*STATIC, *OF_DATA, "vanilla-equals-da"])
+    assert report.passed, report.table()
+
+
+def test_a_projection_that_is_not_periodic():
+    """The mean of two angles is none: architectures under the swap do not live on a torus."""
+    unit = mf.Unit.custom(lambda x, z: np.cos(x - z).sum(-1))
+    data = mf.Data.samples([[0.5, 0.5], [1.0, -1.0], [-1.0, 1.0]], [0.3, 0.1, 0.1])
+    grid = mf.Grid.torus((-np.pi, -np.pi), (np.pi, np.pi), (12, 12))
+    energy = mf.Risk(unit, data) + TAU * mf.Entropy()
+    start = mf.Density.from_function(grid, lambda z: 1 + 0.5 * np.cos(z[..., 0]))
+    start = mf.Density(grid, start.values / start.mass)
+    report = mf.validate(mf.Problem(mf.GradientFlow(energy), start, 0.2), SWAP)
+    assert report.passed, report.table()
+    names = [row["claim"] for row in report.rows]
+    assert "ea-preserves-wi" not in names
+    assert "da-fa-ea-agree-on-si" in names
+
+
 # -- numbers
 
 

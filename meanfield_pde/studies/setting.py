@@ -77,8 +77,16 @@ class Setting:
             "risk": risk is not None,
             "diffusion": self.energy.beta > 0,
             "squared loss": risk is not None and isinstance(risk.loss, Squared),
+            "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
         }
+
+    def _keeps_periods(self) -> bool:
+        """Say whether the projection on E^G takes a period of the torus to periods."""
+        if self.group is None or not self.grid.periodic:
+            return True
+        projection = self.group.projection()
+        return bool(np.abs(projection - np.rint(projection)).max() < 1e-9)
 
     @property
     def symmetry(self) -> Group:
@@ -137,14 +145,15 @@ class Setting:
     def tilted_data(self, data: Data) -> Data:
         """Return the data with targets that are not invariant: a planted fault."""
         mean = np.tensordot(self.symmetry.weights, self.symmetry.on_x(data.dim), axes=1)
-        direction = moved_direction(mean)
-        bend = np.sin if data.period is not None else np.tanh
-        return Data(
-            data.x,
-            data.y + TILT * bend(data.x @ direction + 0.5)[:, None],
-            data.weights,
-            data.period,
-        )
+        along = (data.x @ moved_direction(mean))[:, None]
+        if data.period is None:
+            bend = np.tanh(along + 0.5)
+        else:  # several waves: units may see one of them alone
+            turn = 2 * np.pi / data.period * along
+            bend = np.asarray(sum(np.sin(k * turn + 0.5) for k in range(1, 5))) / 2
+        labels = bool((np.abs(data.y) == 1).all())  # they must stay labels
+        y = np.where(bend > 0, -data.y, data.y) if labels else data.y + TILT * bend
+        return Data(data.x, y, data.weights, data.period)
 
 
 def moved_direction(projection: Array) -> Array:

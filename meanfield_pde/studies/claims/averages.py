@@ -113,14 +113,15 @@ CLAIMS: dict[str, Claim] = {
         averages_commute,
     ),
     "average-is-closest": Claim(
-        "Q_G Phi_mu is the equivariant function closest to Phi_mu in L^2(pi): "
-        "what it drops is orthogonal to every equivariant one",
+        "Q_G Phi_mu is the equivariant function closest to Phi_mu in L^2(pi), for inputs of an "
+        "invariant law: what it drops is orthogonal to every equivariant one",
         "Maass and Fontbona 2024, Proposition 1; Elesedy and Zaidi 2021",
         ("group", "risk"),
         average_is_closest,
     ),
     "risk-gap": Claim(
-        "R(f) - R(Q_G f) = -2 <f_*, f_perp> + |f_perp|^2 for networks f, f_perp = f - Q_G f",
+        "R(f) - R(Q_G f) = -2 <f_*, f_perp> + |f_perp|^2 for networks f and inputs of an invariant "
+        "law, f_perp = f - Q_G f",
         "Villar 2024, Exact and approximate symmetries in machine learning models",
         ("group", "risk", "squared loss"),
         risk_gap,

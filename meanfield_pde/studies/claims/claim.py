@@ -33,7 +33,7 @@ class Claim:
     """A statement, where it is from, and how it is checked.
 
     ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``,
-    ``squared loss``, ``few data``.
+    ``squared loss``, ``few data``, ``periodic projection`` (boxes have it).
     """
 
     statement: str

@@ -63,7 +63,7 @@ CLAIMS: dict[str, Claim] = {
     "ea-preserves-wi": Claim(
         "the flow of equivariant architectures keeps a weakly invariant law weakly invariant",
         "Maass and Fontbona 2024, Theorem 3: R(P # mu) is an invariant risk",
-        ("group", "risk"),
+        ("group", "risk", "periodic projection"),
         _stays_invariant("equivariant-architecture"),
     ),
     "da-equals-fa": Claim(
