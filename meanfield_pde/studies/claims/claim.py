@@ -17,7 +17,9 @@ ROUNDING_FLOW = "rounding, carried along the flow"
 class Finding:
     """A number, the tolerance it is held to and why, and the number after a planted fault.
 
-    ``inconclusive`` says why a number beyond its tolerance refutes nothing (time ran out).
+    ``inconclusive`` says why the number shows nothing either way (time ran out, samples are few).
+    ``false_from`` is the number from which on the claim counts as false; a thousand tolerances
+    where it is left out.
     """
 
     number: float
@@ -26,13 +28,16 @@ class Finding:
     control: float | None
     fault: str
     inconclusive: str = ""
+    false_from: float | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
     """A statement, where it is from, and how it is checked.
 
-    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``.
+    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``, ``fixed
+    subspace`` (of positive dimension); or ``particles``: such claims take seconds and may raise a
+    false alarm, and are checked only where they are asked for by name.
     """
 
     statement: str
