@@ -63,6 +63,8 @@ def test_claims_have_what_they_need(name):
     case = mf.load_case(name)
     has = {"group": case.group is not None, "risk": risk_of(case) is not None}
     has["diffusion"] = case.problem.flow.energy.beta > 0
+    has["fixed subspace"] = case.group is not None and case.group.fixed_basis().size > 0
+    has["particles"] = True
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

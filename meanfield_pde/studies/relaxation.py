@@ -28,6 +28,12 @@ from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
 
 DOUBLINGS = 9
+FLAT = 1e-8
+"""Curvature of the free energy, relative to that of entropy alone, that counts as none."""
+NO_GAP = (
+    "the free energy is not strictly convex at the stationary law, which is unstable or one of a "
+    "family; there is no gap"
+)
 
 
 class GapError(RuntimeError):
@@ -119,7 +125,7 @@ def spectral_gap(energy: Energy, stationary: Density) -> tuple[float, Array]:
         target = walk(without_mass(u))
         found, trouble = cg(curvature, target, rtol=1e-11, maxiter=500)
         if trouble or not target @ found >= 0:
-            raise GapError("the free energy is not convex at the stationary law; it is unstable")
+            raise GapError(NO_GAP)
         return without_mass(found)
 
     start = np.random.default_rng(0).standard_normal(grid.size)
@@ -131,6 +137,8 @@ def spectral_gap(energy: Energy, stationary: Density) -> tuple[float, Array]:
         raise GapError(f"the eigenvalues of the linearised flow were not found: {error}") from error
     slowest = int(values.real.argmax())
     mode = vectors[:, slowest].real
+    if not mode @ (curvature @ mode) > FLAT * (mode @ mode):
+        raise GapError(NO_GAP)
     relative = np.divide(mode, root, out=np.zeros_like(mode), where=root > 0)
     return float(1.0 / values[slowest].real), (relative / np.linalg.norm(mode)).reshape(grid.shape)
 

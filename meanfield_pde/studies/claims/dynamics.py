@@ -59,7 +59,7 @@ def _densely(setting: Setting, rate: float | None = None) -> Solution:
     Fewer times in the plane, where each takes more memory. The square puts more of them at the
     start, where the free energy falls fastest.
     """
-    n = 1000 if setting.grid.dim == 1 else 200
+    n = 400 if setting.grid.dim == 1 else 200
     problem = setting.problem
     flow = GradientFlow(setting.energy, problem.flow.rate if rate is None else rate)
     times = problem.t1 * (np.arange(n + 1) / n) ** 2

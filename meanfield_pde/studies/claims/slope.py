@@ -19,6 +19,8 @@ from meanfield_pde.studies.claims.claim import Finding
 SLOPE = 0.15
 ALARM = 0.01
 SURE = 3.0
+NOTHING = 1e-25
+"""Squared errors below which there is nothing but rounding to fit."""
 
 
 def fitted_slope(errors: Mapping[int, Array]) -> tuple[float, float]:
@@ -46,6 +48,8 @@ def falls_as(
     tolerance: float = SLOPE,
 ) -> Finding:
     """Judge that errors fall as N^-power, of squares where the power is 1, else of their roots."""
+    if min(values.mean() for values in (*errors.values(), *wrong.values())) <= NOTHING:
+        return Finding(1.0, tolerance, "not fitted", None, fault, "the errors are rounding")
     slope, scatter = (power * number for number in fitted_slope(errors))
     number, control = abs(slope + power), abs(power * fitted_slope(wrong)[0] + power)
     alarm = float(2 * norm.sf(tolerance / scatter))
@@ -58,4 +62,5 @@ def falls_as(
 
 
 def undecided(alarm: float) -> str:
+    """Return why a check that is wrong with this probability decides nothing; empty if it does."""
     return f"too few replicas: wrong with probability {alarm:.2g}" if alarm > ALARM else ""
