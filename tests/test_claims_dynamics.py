@@ -17,6 +17,7 @@ from problems import (
 from scipy.optimize import root
 
 import meanfield_pde as mf
+from meanfield_pde.energies.risk import Risk
 from meanfield_pde.eulerian.flux import Generator
 from meanfield_pde.studies.claims import dynamics
 from meanfield_pde.studies.claims.dynamics import COLD, dissipation_defect
@@ -115,6 +116,34 @@ def test_laws_that_are_not_cooled_are_caught(monkeypatch):
 def test_cooling_needs_diffusion():
     with pytest.raises(ValueError, match=r"entropy.*; add"):
         cooling(bump_energy(even_target).smooth, mf.Grid.box(-4, 4, 20), [0.1])
+
+
+# -- one drift for both solvers
+
+DRIVEN = {
+    "bumps": lambda: bumps(),
+    "ridges": lambda: mf.load_case("swap-arbitrary").problem,
+    "attraction": lambda: mf.load_case("desai-zwanzig").problem,
+    "circle": lambda: mf.load_case("circle-network").problem,
+}
+
+
+@pytest.mark.parametrize("name", list(DRIVEN))
+def test_particles_and_density_have_one_drift(name):
+    holds, row = check("one-drift", DRIVEN[name](), group=None)
+    assert holds, row
+    assert row["tolerance"] < 1e-2
+    assert row["control"] == pytest.approx(0.05, abs=2e-3)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.5, 0.95, 1.05, 2.0])
+@pytest.mark.parametrize("name", ["bumps", "ridges"])
+def test_particles_with_another_drift_are_caught(monkeypatch, name, factor):
+    """Planted: of the wrong sign, off by a factor 2 or by 5 %; the density moves as it should."""
+    right = Risk.drift
+    monkeypatch.setattr(Risk, "drift", lambda self, *given: factor * right(self, *given))
+    holds, row = check("one-drift", DRIVEN[name](), group=None)
+    assert holds is False, row
 
 
 # -- energy dissipation

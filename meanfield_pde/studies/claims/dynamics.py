@@ -1,4 +1,4 @@
-"""Claims about the density in time: what its free energy loses, where it ends, and how fast."""
+"""Claims about the flow in time: its drift, what its free energy loses, where it ends, how fast."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
 from meanfield_pde.measures.symmetry import asymmetry
@@ -152,6 +153,37 @@ def cold_limit(setting: Setting) -> Finding:
     return Finding(number, CERTIFIED, reason, float(excess[0] / excess[0]), "the warmest law")
 
 
+def one_drift(setting: Setting) -> Finding:
+    """Compare the drift of particles with differences of the density's potential, at the start.
+
+    The particles sit at the cell centres, weighted by the mass in the cells.
+    """
+    grid, rho, energy = setting.grid, setting.initial, setting.energy.smooth
+    cloud = Cloud(grid.points.reshape(-1, grid.dim), rho.masses.ravel())
+    drift = energy.drift(cloud).reshape(*grid.shape, grid.dim)
+    fine, coarse = (_gradient(energy.potential(rho), setting, stride) for stride in (1, 2))
+    inner = () if grid.periodic else (slice(4, -4),) * grid.dim
+    size = float(np.abs(fine)[inner].max())
+
+    def off(velocity: Array) -> float:
+        return float(np.abs(velocity + fine)[inner].max()) / size
+
+    tolerance = max(1e-9, float(np.abs(fine - coarse)[inner].max()) / size)
+    reason = "differences of order 4, by how much those at twice the distance are off"
+    return Finding(off(drift), tolerance, reason, off(1.05 * drift), "a drift 5 % too large")
+
+
+def _gradient(values: Array, setting: Setting, stride: int) -> Array:
+    """Differences of order 4 over so many cells, along each axis; wrong near walls."""
+    found = []
+    for axis, h in enumerate(setting.grid.spacing):
+        one, two = (
+            np.roll(values, -k * stride, axis) - np.roll(values, k * stride, axis) for k in (1, 2)
+        )
+        found.append((8 * one - two) / (12 * h * stride))
+    return np.stack(found, axis=-1)
+
+
 def schedule_is_a_clock(setting: Setting) -> Finding:
     """L1 distance of the flow with rate 1/(1 + t) at t from that of rate 1 at log(1 + t)."""
     times = setting.problem.t1 * np.array([0.25, 0.5, 1.0])
@@ -200,6 +232,12 @@ CLAIMS: dict[str, Claim] = {
         "Mei, Montanari and Nguyen 2018; convexity of the risk",
         ("risk", "diffusion"),
         cold_limit,
+    ),
+    "one-drift": Claim(
+        "particles drift down the potential that drives the density",
+        "the equation both solvers solve",
+        ("particles",),
+        one_drift,
     ),
     "schedule-is-a-clock": Claim(
         "the flow with rate s at time t is the flow of rate 1 at the integral of s",
