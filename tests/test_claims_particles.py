@@ -104,6 +104,13 @@ def test_they_are_asked_for_by_name():
         mf.validate(line, REFLECTION, ["particles-keep-si"])
 
 
+def test_claims_without_a_group():
+    setting = Setting(bumps().problem, None, {}, Langevin(0.02))
+    for name in ("particles-average-to-density", "particles-like-samples"):
+        found = CLAIMS[name].check(setting)
+        assert holds(found), found
+
+
 def test_reasons_say_what_was_run():
     exact, statistical = finding("particles-keep-si"), finding("propagation-of-chaos")
     assert "64 particles to t = 2" in exact.reason
