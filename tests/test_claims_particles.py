@@ -22,14 +22,14 @@ from meanfield_pde.energies.variants import DataAugmented
 from meanfield_pde.lagrangian import simulate as simulation
 from meanfield_pde.lagrangian.dynamics import SGD, Langevin
 from meanfield_pde.measures.cloud import Cloud
-from meanfield_pde.studies.claims import CLAIMS, particles, slope
+from meanfield_pde.studies.claims import CLAIMS, chaos, particles, slope
 from meanfield_pde.studies.claims.particles import rmd_to_fixed
 from meanfield_pde.studies.claims.slope import falls_as, fitted_slope
 from meanfield_pde.studies.setting import Setting
 from meanfield_pde.studies.validate import _verdict
 
 SWAP = mf.Group.swap()
-ON_PARTICLES = list(particles.CLAIMS)
+ON_PARTICLES = [*particles.CLAIMS, *chaos.CLAIMS]
 TRUE_ONLY_IF_INVARIANT = {
     "particles-keep-wi",
     "particles-da-equals-vanilla",
@@ -48,9 +48,9 @@ def bumps(target=even_target, t1=2.0):
     )
 
 
-def ridges(target=swapped_target, t1=2.0, seed=0):
+def ridges(target=swapped_target, t1=2.0, seed=0, cells=24):
     """Two coordinates that are exchanged; the diagonal is fixed."""
-    grid = mf.Grid.box((-4, -4), (4, 4), (24, 24))
+    grid = mf.Grid.box((-4, -4), (4, 4), (cells, cells))
     parts = [mf.Density.gaussian(grid, centre, 0.25) for centre in ((1, 0), (0, 1))]
     start = mf.Density.mixture(parts, [0.5, 0.5])
     problem = mf.Problem(mf.GradientFlow(swap_energy(target)), start, t1)
@@ -315,7 +315,7 @@ def test_noise_without_its_factor_two_is_caught(monkeypatch):
         return lambda: drawn() / np.sqrt(2)
 
     monkeypatch.setattr(simulation, "_noise", less)
-    caught("particles-average-to-density")
+    caught("particles-average-to-density", ridges(cells=64))
 
 
 @pytest.mark.parametrize("name", ["particles-like-samples"])

@@ -7,7 +7,7 @@ and Fontbona, "Symmetries in Overparametrized Neural Networks: A Mean-Field View
 arXiv 2405.19995).
 """
 
-from meanfield_pde.studies.claims import dynamics, flows, network, particles, scheme
+from meanfield_pde.studies.claims import chaos, dynamics, flows, network, particles, scheme
 from meanfield_pde.studies.claims.claim import Claim as Claim
 from meanfield_pde.studies.claims.claim import Finding as Finding
 
@@ -17,5 +17,6 @@ CLAIMS: dict[str, Claim] = {
     **scheme.CLAIMS,
     **dynamics.CLAIMS,
     **particles.CLAIMS,
+    **chaos.CLAIMS,
 }
 """All claims by name."""

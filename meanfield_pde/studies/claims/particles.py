@@ -3,27 +3,23 @@ r"""Claims about particles: what clouds keep exactly, and what in the limit of m
 Exact claims compare runs that share starts, batches and noise. They are allowed rounding, times
 what a displacement of 1e-6 grows to in the same time: a cloud may be unstable to what it keeps.
 
-Statistical claims are in the limit of many particles; see `slope`.
+Statistical claims are in the limit of many particles: see `slope`, and `chaos` for the limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import product
 
 import numpy as np
-from scipy.stats import norm
 
 from meanfield_pde.lagrangian.dynamics import SGD, Dynamics, Langevin
 from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.check import Array
-from meanfield_pde.measures.cloud import Cloud, Measure
-from meanfield_pde.measures.density import Density
-from meanfield_pde.measures.distance import sliced_w2, w2
+from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.symmetry import symmetrise
 from meanfield_pde.studies.claims.claim import FLOW, Claim, Finding
 from meanfield_pde.studies.claims.network import plain
-from meanfield_pde.studies.claims.slope import falls_as, undecided
+from meanfield_pde.studies.claims.slope import falls_as
 from meanfield_pde.studies.setting import Setting
 
 STEPS = 100
@@ -40,14 +36,7 @@ LONGEST = 0.05
 TRAINED_TO = 0.5
 SHARED = 64
 """Particles of runs that share their random numbers."""
-CHAOS = 0.06
-LIKE = 2.0
-SETS, SAMPLES = 16, 1024
-ERRORS = 3.5
-"""Standard errors that a mean may be off. One normal number is beyond with probability 5e-4, with
-the scatter of 96 replicas 7e-4, and several with the same sum of variances less often."""
 KEPT = 1e-30
-TILTED = "the density of a tilted potential"
 SOURCE = "Maass and Fontbona 2024, "
 NETWORK = ("group", "risk", "particles")
 ON_FIXED = ("group", "risk", "fixed subspace", "particles")
@@ -58,7 +47,7 @@ ON_FIXED = ("group", "risk", "fixed subspace", "particles")
 
 def _kept_fixed(variant: str, of_training: bool) -> Callable[[Setting], Finding]:
     def check(setting: Setting) -> Finding:
-        until, dynamics = _span(setting)
+        until, dynamics = span(setting)
         if of_training:
             dynamics = SGD(dynamics.dt)
         arguments = (variant, SHARED, 1, until, dynamics, "fixed")
@@ -74,7 +63,7 @@ def _kept_fixed(variant: str, of_training: bool) -> Callable[[Setting], Finding]
 
 def da_equals_vanilla(setting: Setting) -> Finding:
     """Largest distance of particles with and without data augmentation, on the same noise."""
-    until, dynamics = _span(setting)
+    until, dynamics = span(setting)
     pair = ("vanilla", "data-augmented")
     number = _apart(setting, pair, until, dynamics, "invariant")
     control = _apart(setting, pair, until, dynamics, "invariant", fault="targets")
@@ -85,7 +74,7 @@ def da_equals_vanilla(setting: Setting) -> Finding:
 
 def si_variants_agree(setting: Setting) -> Finding:
     """Largest distance of particles of DA, FA and EA, on the same batches and noise."""
-    until, dynamics = _span(setting)
+    until, dynamics = span(setting)
     dynamics = SGD(dynamics.dt)
     variants = ("data-augmented", "feature-averaged", "equivariant-architecture")
     number = max(
@@ -163,7 +152,7 @@ def rmd_to_fixed(points: Array, projection: Array) -> Array:
 
 def keep_wi(setting: Setting) -> Finding:
     """Slope in N of the mean squared distance of the outputs from their symmetrisation."""
-    until, dynamics = _span(setting, COARSE)
+    until, dynamics = span(setting, COARSE)
 
     def errors(fault: str) -> dict[int, Array]:
         found = {}
@@ -178,12 +167,12 @@ def keep_wi(setting: Setting) -> Finding:
 def _asymmetric_part(setting: Setting, cloud: Cloud) -> float:
     risk = plain(setting)
     gap = risk.predict(cloud) - risk.predict(symmetrise(cloud, setting.symmetry))
-    return float(_square(setting, gap))
+    return float(square(setting, gap))
 
 
 def fa_near_da(setting: Setting) -> Finding:
     """Slope in N of the mean squared distance of particles of DA and FA, on the same noise."""
-    until, dynamics = _span(setting, COARSE)
+    until, dynamics = span(setting, COARSE)
     until /= 4  # symmetrised units are dear, and both distances and control grow as t
 
     def errors(start: str) -> dict[int, Array]:
@@ -219,119 +208,16 @@ def _nears_fixed(variant: str, augmentation: str) -> Callable[[Setting], Finding
     return check
 
 
-def chaos(setting: Setting) -> Finding:
-    """Slope in N of the root mean square error of the outputs against those of the density."""
-    until, _ = _span(setting)
-    outputs = {n: _outputs(setting, n) for n in SIZES}
-
-    def errors(fault: str) -> dict[int, Array]:
-        limit = _limit(setting, fault)
-        return {n: _square(setting, found - limit) for n, found in outputs.items()}
-
-    return falls_as(errors(""), errors("potential"), until, TILTED, 0.5, CHAOS)
-
-
-def average_to_density(setting: Setting) -> Finding:
-    """Distance of the mean outputs of replicas from the density's, in standard errors."""
-    n = max(SIZES)
-    outputs = _outputs(setting, n)
-    mean = outputs.mean(axis=0)
-    scatter = np.sqrt(_square(setting, outputs - mean).sum() / (len(outputs) - 1) / len(outputs))
-    number, control = (
-        float(np.sqrt(_square(setting, mean - _limit(setting, fault))) / scatter)
-        for fault in ("", "potential")
-    )
-    cells = float(_unresolved(setting) / scatter)
-    reason = (
-        f"{ERRORS} standard errors of {len(outputs)} replicas of {n} particles at t = "
-        f"{_span(setting)[0]:g}, and {cells:.2g} that the cells do not resolve; false alarm with "
-        "probability 1e-3 at most"
-    )
-    tolerance = ERRORS + cells
-    return Finding(number, tolerance, reason, control, TILTED, false_from=2 * tolerance)
-
-
-def _outputs(setting: Setting, n: int) -> Array:
-    """Find the outputs of all replicas of n particles, shape (replicas, data, outputs)."""
-    until, dynamics = _span(setting, COARSE)
-    variant, start = _unmoved(setting)
-    clouds = setting.run(variant, n, SIZES[n], until, dynamics, start).at(until)
-    return np.array([plain(setting).predict(cloud) for cloud in clouds])
-
-
-def _limit(setting: Setting, fault: str) -> Array:
-    return plain(setting).predict(_law(setting, fault))
-
-
-def _law(setting: Setting, fault: str) -> Density:
-    variant, start = _unmoved(setting)
-    return setting.flow(variant, start, fault, _span(setting)[0]).densities[-1]
-
-
-def _unresolved(setting: Setting) -> float:
-    """Error of the outputs that cells of this size make, of order 2: twice by what halves differ."""
-    law, grid = _law(setting, ""), setting.grid
-    corners = np.array(list(product((-0.25, 0.25), repeat=grid.dim))) * grid.spacing
-    points = (grid.points.reshape(-1, 1, grid.dim) + corners).reshape(-1, grid.dim)
-    halves = Cloud(points, np.repeat(law.masses.ravel(), len(corners)) / len(corners))
-    gap = plain(setting).predict(halves) - _limit(setting, "")
-    return 2 * float(np.sqrt(_square(setting, gap)))
-
-
-def _unmoved(setting: Setting) -> tuple[str, str]:
-    """Variant and start; those of other claims where there is a group, whose runs are kept."""
-    return ("vanilla", "invariant") if setting.group else ("stated", "given")
-
-
-def _square(setting: Setting, gap: Array) -> Array:
+def square(setting: Setting, gap: Array) -> Array:
     """Squared L2 norms of functions at the data (..., data, outputs)."""
     return np.asarray((gap**2).sum(-1) @ plain(setting).data.weights)
-
-
-def like_samples(setting: Setting) -> Finding:
-    """Ratio of the W2 distance between particles and density to that of independent samples."""
-    until, dynamics = _span(setting, COARSE)
-    n = SAMPLES
-    clouds = setting.run("stated", n, SETS, until, dynamics, "given").at(until)
-    sequence = np.random.SeedSequence([setting.seed, n, SETS, 1])
-    rngs = [np.random.default_rng(child) for child in sequence.spawn(SETS)]
-    law = setting.flow("stated", "given", until=until).densities[-1]
-    samples = [Cloud(law.sample(n, rng)) for rng in rngs]
-    floor = np.array([_distance(setting, law, cloud) for cloud in samples])
-    found = np.array([_distance(setting, law, cloud) for cloud in clouds])
-    wrong = setting.flow("stated", "given", "potential", until).densities[-1]
-    far = np.array([_distance(setting, wrong, cloud) for cloud in clouds])
-    ratio, scatter = float(found.mean() / floor.mean()), _ratio_scatter(found, floor)
-    low, high = ratio * np.exp(np.array([-1.96, 1.96]) * scatter)
-    alarm = float(norm.sf(abs(np.log(LIKE / ratio)) / scatter))
-    reason = (
-        f"interaction widens fluctuations by a factor of order 1; 95 % interval {low:.2f} to "
-        f"{high:.2f}, {SETS} replicas of {n} particles to t = {until:g}; wrong with probability "
-        f"{alarm:.0e}"
-    )
-    weak = undecided(alarm)
-    control = float(far.mean() / floor.mean())
-    return Finding(ratio, LIKE, reason, control, TILTED, weak, 2 * LIKE)
-
-
-def _distance(setting: Setting, law: Measure, cloud: Cloud) -> float:
-    grid = setting.grid
-    if grid.dim == 2:
-        return float(sliced_w2(law, cloud, 16))
-    return float(w2(law, cloud, period=(grid.lower, grid.upper) if grid.periodic else None))
-
-
-def _ratio_scatter(found: Array, floor: Array) -> float:
-    """Find the standard error of the log of a ratio of means."""
-    parts = [values.std(ddof=1) / values.mean() / np.sqrt(len(values)) for values in (found, floor)]
-    return float(np.hypot(*parts))
 
 
 def _fewer(sizes: Mapping[int, int], control: object) -> dict[int, int]:
     return {n: seeds // CONTROLS if control else seeds for n, seeds in sizes.items()}
 
 
-def _span(setting: Setting, coarse: int = 1) -> tuple[float, Dynamics]:
+def span(setting: Setting, coarse: int = 1) -> tuple[float, Dynamics]:
     """End time after at most `STEPS` of the problem's steps, and population gradients."""
     dt = setting.dynamics.dt
     until = min(setting.problem.t1, STEPS * dt)
@@ -387,23 +273,5 @@ CLAIMS: dict[str, Claim] = {
         SOURCE + "Theorem 6",
         ON_FIXED,
         si_variants_agree,
-    ),
-    "propagation-of-chaos": Claim(
-        "the outputs of N particles are those of the density up to 1/sqrt(N)",
-        "Sznitman 1991; Mei, Montanari and Nguyen 2018",
-        ("risk", "particles"),
-        chaos,
-    ),
-    "particles-average-to-density": Claim(
-        "the mean outputs of many particles are those of the density",
-        "Sznitman 1991",
-        ("risk", "particles"),
-        average_to_density,
-    ),
-    "particles-like-samples": Claim(
-        "particles are about as far from the density, in W2, as independent samples of it",
-        "Sznitman 1991; Fournier and Guillin 2015",
-        ("particles",),
-        like_samples,
     ),
 }
