@@ -7,7 +7,17 @@ and Fontbona, "Symmetries in Overparametrized Neural Networks: A Mean-Field View
 arXiv 2405.19995).
 """
 
-from meanfield_pde.studies.claims import averages, flows, network, optima, scheme, variants
+from meanfield_pde.studies.claims import (
+    averages,
+    chaos,
+    dynamics,
+    flows,
+    network,
+    optima,
+    particles,
+    scheme,
+    variants,
+)
 from meanfield_pde.studies.claims.claim import Claim as Claim
 from meanfield_pde.studies.claims.claim import Finding as Finding
 
@@ -18,5 +28,8 @@ CLAIMS: dict[str, Claim] = {
     **variants.CLAIMS,
     **flows.CLAIMS,
     **scheme.CLAIMS,
+    **dynamics.CLAIMS,
+    **particles.CLAIMS,
+    **chaos.CLAIMS,
 }
 """All claims by name."""
