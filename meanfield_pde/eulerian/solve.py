@@ -118,10 +118,12 @@ def solve(
     rho = problem.initial.values
     functional, orbits = energy.smooth.on(grid), None
     if symmetry is not None:
+        _refuse_mixed(symmetry, problem.flow.moving(grid.dim), grid.dim)
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
+    frozen = tuple(problem.flow.frozen)
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen)
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
     march = March(equation, chosen, rho, span, tolerance, dt, orbits)
     saved, failure = _march_through(problem, march, times, progress)
@@ -145,6 +147,16 @@ def _refuse_projected_noise(problem: Problem) -> None:
                 f"subspace of {group.name}, which degenerates on a density; solve on a grid of the "
                 "fixed subspace, or use mf.simulate"
             )
+
+
+def _refuse_mixed(group: Group, moving: tuple[int, ...], dim: int) -> None:
+    """Raise where a group turns coordinates that move into frozen ones."""
+    moved = np.isin(range(dim), moving)
+    if np.abs(group.on_z(dim)[:, moved][:, :, ~moved]).sum() > 1e-12:
+        raise ValueError(
+            f"symmetry must keep frozen coordinates frozen, got {group.name}, which mixes them "
+            "with the others; use another group, or no frozen="
+        )
 
 
 def _march_through(

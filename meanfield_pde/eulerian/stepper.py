@@ -57,16 +57,23 @@ class StepFailedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """What a stepper sees: grid, energy without entropy, diffusion and flux."""
+    """What a stepper sees: grid, energy without entropy, diffusion, flux, and what is frozen."""
 
     grid: Grid
     energy: Functional
     beta: float
     flux: Flux
+    frozen: tuple[int, ...] = ()
+
+    @property
+    def moving(self) -> tuple[int, ...]:
+        """Axes along which there is a flux."""
+        return tuple(axis for axis in range(self.grid.dim) if axis not in self.frozen)
 
     def transport(self, potential: Array) -> Transport:
         """Flux for a potential."""
-        return self.flux.transport(self.grid, potential, self.beta)
+        transport = self.flux.transport(self.grid, potential, self.beta)
+        return transport.along(self.moving) if self.frozen else transport
 
     def generator(self, potential: Array) -> Generator:
         """Rates of a linear flux for a potential."""
@@ -242,7 +249,7 @@ class B2(Stepper):
 
 @dataclass(frozen=True)
 class MPRK22(Stepper):
-    """Implicit, order 2, without iteration; in 2D by lines.
+    """Implicit, order 2, without iteration; where two axes move, by lines of each in turn.
 
     The error estimate is the distance to the implicit Euler step inside it.
     """
@@ -254,7 +261,7 @@ class MPRK22(Stepper):
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
         generator = state.generator
-        one = self._on_a_line if state.rho.ndim == 1 else self._by_lines
+        one = self._along_one if len(state.equation.moving) == 1 else self._by_lines
         stage, rho = one(state, generator, dt)
         if not estimate:
             return Step(rho, 0.0)
@@ -262,13 +269,14 @@ class MPRK22(Stepper):
         lag = generator.mean_lag(state.rho, most=MOST_LAG * dt)
         return Step(rho, _apart(state, rho, stage) * dt / (dt + 2.0 * lag))
 
-    def _on_a_line(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
-        first = Lines(generator, 0)
-        stage = first.euler(state.rho, dt)
+    def _along_one(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
+        (axis,) = state.equation.moving
+        rho, first = np.ascontiguousarray(state.rho), Lines(generator, axis)
+        stage = first.euler(rho, dt)
         if state.equation.energy.constant:
-            return stage, first.second_order(state.rho, dt)
-        second = Lines(state.equation.generator(state.equation.energy.potential(stage)), 0)
-        return stage, first.second_stage(state.rho, stage, second, dt)
+            return stage, first.second_order(rho, dt)
+        second = Lines(state.equation.generator(state.equation.energy.potential(stage)), axis)
+        return stage, first.second_stage(rho, stage, second, dt)
 
     def _by_lines(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
         equation, energy = state.equation, state.equation.energy

@@ -53,6 +53,9 @@ class Problem:
             )
         if isinstance(self.initial, Density | Cloud) and self.initial.mass <= 0:
             raise ValueError("initial must have positive mass, got 0; put mass somewhere")
+        if isinstance(self.initial, Density | Cloud):
+            law = self.initial.grid if isinstance(self.initial, Density) else self.initial
+            self.flow.moving(law.dim)
         t1 = check.number("t1", self.t1, "give a positive end time", above=0)
         object.__setattr__(self, "t1", t1)
 

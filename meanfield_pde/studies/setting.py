@@ -14,7 +14,6 @@ from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk, with_variant
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
@@ -89,7 +88,7 @@ class Setting:
                 energy = with_variant(energy, variant, self.symmetry)
             if fault == "potential":
                 energy = energy + Potential(lambda z: TILT * self.tilt(z))
-            flow = GradientFlow(energy, self.problem.flow.rate)
+            flow = replace(self.problem.flow, energy=energy)
             problem = Problem(flow, self.start(start), self.problem.t1)
             self._solutions[key] = solve(problem, save=SAVES, **self.options)
         return self._solutions[key]
