@@ -77,6 +77,13 @@ class Unit(ABC):
         return ScaledRidge(activation)
 
     @staticmethod
+    def on_sets(activation: str, test_function: str) -> Unit:
+        """``sigma(mean_i a rho(u_i - b))`` of sets {u_i}, z = (a, b); see `Data.sets`."""
+        from meanfield_pde.energies.set_unit import SetUnit  # imported here: it is made of this
+
+        return SetUnit(activation, test_function)
+
+    @staticmethod
     def bump(width: float = 1.0) -> Unit:
         """``exp(-|x - z|^2 / (2 width^2))``."""
         return Bump(width)
@@ -92,7 +99,8 @@ class Unit(ABC):
         return CustomUnit(function, outputs, gradient)
 
 
-def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+def named_activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Return an activation and its derivative by name, or raise ValueError."""
     if name not in ACTIVATIONS:
         raise ValueError(
             f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}; "
@@ -101,7 +109,8 @@ def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], 
     return ACTIVATIONS[name]
 
 
-def _require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+def require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+    """Raise ValueError with the rule for dimensions that a unit does not keep."""
     if not holds:
         raise ValueError(
             f"unit {unit} needs {rule}, got x of dimension {x_dim} and z of dimension {z_dim}; "
@@ -116,7 +125,7 @@ class Ridge(Unit):
     activation: str
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        named_activation(self.activation)
 
     @property
     def outputs(self) -> int:
@@ -139,7 +148,7 @@ class Ridge(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z of one dimension."""
-        _require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
+        require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ class ScaledRidge(Unit):
     activation: str
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        named_activation(self.activation)
 
     @property
     def outputs(self) -> int:
@@ -175,7 +184,7 @@ class ScaledRidge(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require z with one entry more than x."""
-        _require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
+        require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
 
 
 @dataclass(frozen=True)
@@ -210,7 +219,7 @@ class Bump(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z of one dimension."""
-        _require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
+        require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
 
 
 @dataclass(frozen=True)
@@ -243,7 +252,7 @@ class Harmonic(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require angles: x and z of dimension 1."""
-        _require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
+        require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
 
 
 @dataclass(frozen=True, eq=False)
