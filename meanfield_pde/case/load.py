@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -69,7 +69,7 @@ class Case:
             return None
         dim = self._grid.dim
         group = self._made("group", lambda: table.build(dim))
-        if group.matrices.shape[1] != dim:
+        if (group.matrices if group.z is None else group.z).shape[1] != dim:
             raise CaseError(
                 f"{self.origin}: group.kind must act in dimension {dim}, as the grid does, got "
                 f"{table.kind!r}; use reflection, or another grid"
@@ -113,9 +113,10 @@ class Case:
             energy = term if energy is None else energy + term
         assert energy is not None
         rate = None if schema.rate is None else schema.rate.build()
-        problem = Problem(
-            self._made("energy", lambda: GradientFlow(energy, rate)), initial, schema.t1
-        )
+        frozen = tuple(schema.frozen)
+        flow = self._made("energy", lambda: GradientFlow(energy, rate))
+        flow = self._made("frozen", lambda: replace(flow, frozen=frozen))
+        problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
         self._made("times", lambda: problem.save_times(schema.save))
         return problem
 

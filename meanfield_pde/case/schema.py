@@ -13,8 +13,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from meanfield_pde.case.energy import AnyEnergy
-from meanfield_pde.case.table import Count, Covariance, Numbers, Positive, Table, one_of
+from meanfield_pde.case.table import Count, Covariance, Natural, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
+from meanfield_pde.energies.sets import point_permutations
 from meanfield_pde.flows.gradient_flow import Rate
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -22,7 +23,6 @@ from meanfield_pde.measures.group import Group
 
 MAX_CELLS = 10_000_000
 """More cells than that are a slip of the pen, and would fill the memory."""
-Natural = Annotated[int, Field(ge=0)]
 
 
 class GridTable(Table):
@@ -138,6 +138,17 @@ class TurningGroup(Table):
         return Group.cyclic(self.n) if self.kind == "cyclic" else Group.dihedral(self.n)
 
 
+class PointsGroup(Table):
+    """All permutations of the points of sets of at most n; parameters stay where they are."""
+
+    kind: Literal["points"]
+    n: Annotated[int, Field(ge=1, le=6)]
+
+    def build(self, dim: int) -> Group:
+        """Make the group."""
+        return point_permutations(self.n, dim)
+
+
 class ConstantRate(Table):
     """Rate ``value``."""
 
@@ -229,9 +240,13 @@ class Schema(Table):
         GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,
         Field(discriminator="kind"),
     ]
-    group: Annotated[AxisGroup | NamedGroup | TurningGroup, Field(discriminator="kind")] | None = (
-        None
-    )
+    frozen: list[Natural] = []
+    group: (
+        Annotated[
+            AxisGroup | NamedGroup | TurningGroup | PointsGroup, Field(discriminator="kind")
+        ]
+        | None
+    ) = None
     solve: SolveTable = SolveTable()
     simulate: SimulateTable = SimulateTable()
     compare: CompareTable = CompareTable()

@@ -9,12 +9,14 @@ from pydantic import Field
 from meanfield_pde.case.table import Count, Positive, Table
 from meanfield_pde.energies.unit import Unit
 
+Activation = Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
+
 
 class RidgeUnit(Table):
     """``sigma(z . x)``, or ``a sigma(b . x)`` with z = (a, b)."""
 
     kind: Literal["ridge", "scaled-ridge"]
-    activation: Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
+    activation: Activation
 
     def build(self) -> Unit:
         """Make the unit."""
@@ -44,4 +46,16 @@ class HarmonicUnit(Table):
         return Unit.harmonic(self.order)
 
 
-AnyUnit = Annotated[RidgeUnit | BumpUnit | HarmonicUnit, Field(discriminator="kind")]
+class SetUnit(Table):
+    """``sigma(mean_i a rho(u_i - b))`` of sets {u_i}, with z = (a, b)."""
+
+    kind: Literal["on-sets"]
+    activation: Activation
+    test_function: Activation
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.on_sets(self.activation, self.test_function)
+
+
+AnyUnit = Annotated[RidgeUnit | BumpUnit | HarmonicUnit | SetUnit, Field(discriminator="kind")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meanfield_pde.energies.set_unit import SetUnit
 from meanfield_pde.eulerian.gibbs import GibbsError
 from meanfield_pde.eulerian.solve import SolveError
 from meanfield_pde.flows.problem import Problem
@@ -111,7 +112,9 @@ def _expected(
     setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
 ) -> dict[str, bool]:
     has = {"group": setting.group is not None, "risk": setting.risk is not None}
-    has["diffusion"] = setting.energy.beta > 0
+    frozen = bool(setting.problem.flow.frozen)
+    has |= {"frozen": frozen, "diffusion": setting.energy.beta > 0 and not frozen}
+    has["sets"] = setting.risk is not None and isinstance(setting.risk.unit, SetUnit)
     if claims is None:
         return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
     if isinstance(claims, str):

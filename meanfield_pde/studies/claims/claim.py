@@ -32,7 +32,8 @@ class Finding:
 class Claim:
     """A statement, where it is from, and how it is checked.
 
-    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``.
+    ``needs`` lists what the problem must have: ``group``, ``risk``, ``sets`` (a unit that takes
+    them), ``diffusion`` (in all directions), ``frozen`` (coordinates).
     """
 
     statement: str
