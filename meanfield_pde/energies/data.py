@@ -20,6 +20,7 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.group import Group
 
 Target = Callable[..., Any]
+Sampler = Callable[[int, np.random.Generator], tuple[Array, Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,16 @@ class Data:
         rows = rows_of_sets(sets)
         found = [target(np.asarray(u, np.float64)) for u in sets] if callable(target) else target
         return cls.samples(rows, found, weights)
+
+    @classmethod
+    def sampled(cls, n: int, sampler: Sampler, seed: int) -> Data:
+        """Draw n samples of a continuous law once, by ``sampler(n, rng)`` to x and y.
+
+        Particles are then trained on a law that differs from the continuous one as n samples do.
+        """
+        n = check.count("n", n, "100000 is a good number in high dimension")
+        seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
+        return cls.samples(*sampler(n, np.random.default_rng(seed)))
 
     @classmethod
     def gauss_hermite(cls, dim: int, nodes: int, target: Target, scale: float = 1.0) -> Data:

@@ -84,6 +84,20 @@ class Unit(ABC):
         return SetUnit(activation, test_function)
 
     @staticmethod
+    def ramp(start: float, end: float, low: float, high: float) -> Unit:
+        """``sigma(z . x)``, sigma rising linearly from low at start to high at end."""
+        from meanfield_pde.energies.radial_unit import RampUnit  # imported here: it is made of this
+
+        return RampUnit(start, end, low, high)
+
+    @staticmethod
+    def radial(unit: Unit, dim: int) -> Unit:
+        """Return a ridge or ramp averaged over the sphere of R^dim, for radii x and z."""
+        from meanfield_pde.energies.radial_unit import RadialUnit  # as above
+
+        return RadialUnit(unit, dim)
+
+    @staticmethod
     def bump(width: float = 1.0) -> Unit:
         """``exp(-|x - z|^2 / (2 width^2))``."""
         return Bump(width)
