@@ -242,9 +242,7 @@ class Schema(Table):
     ]
     frozen: list[Natural] = []
     group: (
-        Annotated[
-            AxisGroup | NamedGroup | TurningGroup | PointsGroup, Field(discriminator="kind")
-        ]
+        Annotated[AxisGroup | NamedGroup | TurningGroup | PointsGroup, Field(discriminator="kind")]
         | None
     ) = None
     solve: SolveTable = SolveTable()

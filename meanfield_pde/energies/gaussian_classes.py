@@ -52,7 +52,9 @@ class GaussianClasses:
         """Lengths of x, by a Gauss rule in the square of the length with ``nodes`` a class."""
         nodes = check.count("nodes", nodes, "48 is a good number")
         if nodes > MOST_NODES:
-            raise ValueError(f"nodes must be at most {MOST_NODES}, got {nodes}; 48 is a good number")
+            raise ValueError(
+                f"nodes must be at most {MOST_NODES}, got {nodes}; 48 is a good number"
+            )
         half_squares, weights = roots_genlaguerre(nodes, 0.5 * self.dim - 1.0)
         lengths = np.sqrt(2.0 * half_squares)
         x = np.concatenate([(1.0 + self.gap) * lengths, (1.0 - self.gap) * lengths])

@@ -68,7 +68,9 @@ class SetUnit(Unit):
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require rows of points and weights, and z = (a, b)."""
         holds = x_dim % 2 == 0 and z_dim == 2
-        require(holds, "on_sets", x_dim, z_dim, "x of points and weights in equal number, z = (a, b)")
+        require(
+            holds, "on_sets", x_dim, z_dim, "x of points and weights in equal number, z = (a, b)"
+        )
 
     def _mean(self, derivative: int, x: Array, place: Array) -> Array:
         """Mean of the test function, or of its derivative, over each set: (n, m)."""
