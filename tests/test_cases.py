@@ -5,6 +5,7 @@ import pytest
 
 import meanfield_pde as mf
 from meanfield_pde.case import case_folder
+from meanfield_pde.energies.set_unit import SetUnit
 from meanfield_pde.studies.claims import CLAIMS
 
 NAMES = sorted(path.stem for path in case_folder().glob("*.toml"))
@@ -62,7 +63,9 @@ def test_case_runs_with_particles(name):
 def test_claims_have_what_they_need(name):
     case = mf.load_case(name)
     has = {"group": case.group is not None, "risk": risk_of(case) is not None}
-    has["diffusion"] = case.problem.flow.energy.beta > 0
+    has["frozen"] = bool(case.problem.flow.frozen)
+    has["diffusion"] = case.problem.flow.energy.beta > 0 and not has["frozen"]
+    has["sets"] = has["risk"] and isinstance(risk_of(case).unit, SetUnit)
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

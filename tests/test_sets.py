@@ -87,7 +87,7 @@ def test_planted_weights_by_place_are_caught(activation, test_function):
 @PROPERTY
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=4), st.floats(-9, 9))
 def test_padding_and_repetition_do_not_count(points, padding):
-    """A row is a probability measure: neither what weighs nothing nor how often it is told counts."""
+    """A row is a probability measure: what weighs nothing does not count."""
     unit = SetUnit("tanh", "tanh")
     alone = unit.features(rows_of_sets([points]), Z)
     padded = rows_of_sets([points, [0.0] * 6])[:1]

@@ -4,7 +4,8 @@ A shallow network of sets, after Zweig and Bruna, "A functional perspective on l
 functions with neural networks" (arXiv 2008.06952), sees a set through the means of test functions
 over its points:
 
-.. math:: \sigma_*(\{u_1, \dots, u_k\}; a, b) = \sigma\Big(\frac1k \sum_{i=1}^k a\,\rho(u_i - b)\Big).
+.. math:: \sigma_*(\{u_1, \dots, u_k\}; a, b) =
+   \sigma\Big(\frac1k \sum_{i=1}^k a\,\rho(u_i - b)\Big).
 
 The place b is of the first layer, the slope a of the second. That the order of the points makes
 no difference is built in. The spaces of that paper are laws of the parameters z = (a, b), by what
