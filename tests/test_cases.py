@@ -18,6 +18,11 @@ def coarse(name):
     return case.with_settings([f"grid.cells={cells}", "solve.tolerance=1e-2"])
 
 
+def moves_parameters(name):
+    group = mf.load_case(name).group
+    return group is not None and group.fixed_basis().shape[0] > group.fixed_basis().shape[1]
+
+
 def risk_of(case):
     leaves = (leaf for _, leaf in case.problem.flow.energy.terms)
     return next((leaf for leaf in leaves if isinstance(leaf, mf.Risk)), None)
@@ -73,7 +78,7 @@ def test_claims_have_what_they_need(name):
     assert all(case.claims[claim] for claim in ("mass-conserved", "positive", "energy-decreases"))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if mf.load_case(name).group])
+@pytest.mark.parametrize("name", [name for name in NAMES if moves_parameters(name)])
 def test_claims_of_symmetry_fit_the_problem(name):
     case = mf.load_case(name)
     assert mf.asymmetry(case.problem.initial, case.group) <= 1e-14

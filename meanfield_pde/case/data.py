@@ -10,6 +10,7 @@ from pydantic import Field
 from meanfield_pde.case.table import Count, Natural, Numbers, Points, Positive, Table
 from meanfield_pde.case.unit import AnyUnit
 from meanfield_pde.energies.data import Data
+from meanfield_pde.energies.gaussian_classes import MOST_NODES, GaussianClasses
 from meanfield_pde.energies.sets import rows_of_sets
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.check import Array, Function
@@ -158,4 +159,19 @@ class SetsData(Table):
         return Data.sets(sets, self.target.build(student)(rows_of_sets(sets)))
 
 
-AnyData = Annotated[HermiteData | LegendreData | CircleData | SetsData, Field(discriminator="kind")]
+class RadiiData(Table):
+    """Lengths of two classes of normal vectors in R^dim, with deviations 1 + gap and 1 - gap."""
+
+    kind: Literal["gaussian-classes"]
+    dim: Annotated[int, Field(ge=2)]
+    gap: Annotated[float, Field(gt=0, lt=1)]
+    nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] = 48
+
+    def build(self, student: Unit) -> Data:
+        """Make the data."""
+        return GaussianClasses(self.dim, self.gap).radii(self.nodes)
+
+
+AnyData = Annotated[
+    HermiteData | LegendreData | CircleData | SetsData | RadiiData, Field(discriminator="kind")
+]

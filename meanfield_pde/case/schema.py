@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+from scipy.special import gammainc
 
 from meanfield_pde.case.energy import AnyEnergy
 from meanfield_pde.case.table import Count, Covariance, Natural, Numbers, Positive, Table, one_of
@@ -52,6 +53,21 @@ class GaussianInitial(Table):
     def build(self, grid: Grid) -> Density:
         """Make the density."""
         return Density.gaussian(grid, self.mean, self.cov)
+
+
+class LengthInitial(Table):
+    """The law of the length of a normal vector in R^dim, on a grid of radii."""
+
+    kind: Literal["length"]
+    dim: Count
+    scale: Positive
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density, with exact masses of the cells."""
+        if grid.dim != 1 or grid.periodic or grid.lower[0] != 0:
+            raise ValueError("grid must be a line of radii from 0, got another; set grid.lower = 0")
+        law = gammainc(0.5 * self.dim, 0.5 * (grid.faces[0] / self.scale) ** 2)
+        return Density(grid, np.asarray(np.diff(law) / grid.volume, dtype=np.float64))
 
 
 class Component(Table):
@@ -237,7 +253,7 @@ class Schema(Table):
     grid: GridTable
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[
-        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,
+        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial | LengthInitial,
         Field(discriminator="kind"),
     ]
     frozen: list[Natural] = []

@@ -46,6 +46,32 @@ class HarmonicUnit(Table):
         return Unit.harmonic(self.order)
 
 
+class RampUnit(Table):
+    """``sigma(z . x)``, sigma rising linearly from low at start to high at end."""
+
+    kind: Literal["ramp"]
+    start: float
+    end: float
+    low: float
+    high: float
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.ramp(self.start, self.end, self.low, self.high)
+
+
+class RadialUnit(Table):
+    """A ridge or ramp averaged over the sphere of R^dim, for radii x and z."""
+
+    kind: Literal["radial"]
+    dim: Annotated[int, Field(ge=2)]
+    unit: Annotated[RidgeUnit | RampUnit, Field(discriminator="kind")]
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.radial(self.unit.build(), self.dim)
+
+
 class SetUnit(Table):
     """``sigma(mean_i a rho(u_i - b))`` of sets {u_i}, with z = (a, b)."""
 
@@ -58,4 +84,7 @@ class SetUnit(Table):
         return Unit.on_sets(self.activation, self.test_function)
 
 
-AnyUnit = Annotated[RidgeUnit | BumpUnit | HarmonicUnit | SetUnit, Field(discriminator="kind")]
+AnyUnit = Annotated[
+    RidgeUnit | BumpUnit | HarmonicUnit | SetUnit | RampUnit | RadialUnit,
+    Field(discriminator="kind"),
+]

@@ -13,7 +13,8 @@ Montanari and Nguyen, "A mean field view of the landscape of two-layer neural ne
 u^2)^{(D-3)/2}`. For a ramp, a piecewise linear function, both :math:`\bar\sigma` and its slope
 are closed: with c = t / s in [-1, 1] and
 
-.. math:: M_0(c) = P(u_1 > c), \quad M_1(c) = E\,u_1 1_{u_1 > c} = \frac{c_D}{D-1} (1 - c^2)^{(D-1)/2},
+.. math:: M_0(c) = P(u_1 > c), \quad
+   M_1(c) = E\,u_1 1_{u_1 > c} = \frac{c_D}{D-1} (1 - c^2)^{(D-1)/2},
 
 :math:`E (s u_1 - t)^+ = s (M_1 - c M_0)`, whose derivative in s is :math:`M_1`. Other activations
 take a Gauss-Gegenbauer rule, exact for polynomials.
@@ -28,7 +29,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betainc, gammaln, roots_gegenbauer
+from numpy.polynomial.polynomial import polyval
+from scipy.special import gammaln, roots_gegenbauer
 
 from meanfield_pde.energies.unit import ACTIVATIONS, Ridge, Unit, require
 from meanfield_pde.measures import check
@@ -174,10 +176,31 @@ def _ramp_slope(ramp: RampUnit, s: Array, dim: int) -> Array:
 def _excess(t: float, s: Array, dim: int) -> Array:
     """``E (s u_1 - t)^+``."""
     c = _cut(t, s)
-    above = 0.5 * betainc(0.5 * (dim - 1), 0.5, 1.0 - c * c)  # P(u_1 > |c|)
-    above = np.where(c < 0, 1.0 - above, above)
-    inside = s * _partial_mean(t, s, dim) - t * above
+    inside = s * _partial_mean(t, s, dim) - t * _above(c, dim)
     return np.where(np.abs(c) < 1, inside, max(-t, 0.0))
+
+
+def _above(c: Array, dim: int) -> Array:
+    """``P(u_1 > c)``, the share of the sphere within an angle of a pole, in closed form."""
+    whole, angle, powers = _cap(dim)
+    square = 1.0 - c * c
+    first = np.arccos(c) if dim % 2 == 0 else 1.0 - c
+    lower = np.sqrt(square) if dim % 2 == 0 else square
+    return np.asarray((angle * first - c * lower * polyval(square, powers)) / whole)
+
+
+@lru_cache(maxsize=8)
+def _cap(dim: int) -> tuple[float, float, Array]:
+    r"""Whole sphere, and coefficients of ``int_0^v sin^m = A J - cos v sin^s v p(sin^2 v)``.
+
+    With m = D - 2, by the reduction :math:`J_m = \frac{m-1}{m} J_{m-2} - \frac1m \cos v
+    \sin^{m-1} v` from :math:`J_0 = v` (s = 1) or :math:`J_1 = 1 - \cos v` (s = 2).
+    """
+    angle, powers = 1.0, np.zeros(max(1, (dim - 2) // 2))
+    for k, m in enumerate(range(2 + dim % 2, dim - 1, 2)):
+        angle, powers = angle * (m - 1) / m, powers * ((m - 1) / m)
+        powers[k] = 1.0 / m
+    return angle * (np.pi if dim % 2 == 0 else 2.0), angle, powers
 
 
 def _partial_mean(t: float, s: Array, dim: int) -> Array:
