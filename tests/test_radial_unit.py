@@ -102,6 +102,15 @@ def test_ramp_mean_is_the_mean_of_random_directions(dim):
         ) * max(error, 1e-4)
 
 
+@pytest.mark.parametrize("dim", [2, 3, 4, 5, 6, 39, 40, 200])
+def test_caps_of_spheres(dim):
+    """P(u_1 > c) by the incomplete beta function."""
+    c = np.linspace(-1, 1, 41)
+    half = 0.5 * special.betainc(0.5 * (dim - 1), 0.5, 1 - c * c)
+    expected = np.where(c < 0, 1 - half, half)
+    np.testing.assert_allclose(radial_unit._above(c, dim), expected, atol=16 * ULP)
+
+
 def check_slope(unit):
     for s in (0.7, 1.4, 3.0, 11.0):
         h = 1e-4 * s
@@ -204,6 +213,20 @@ def test_rule_of_lengths_has_converged():
         two = (features * data.weights[:, None]).T @ features
         found.append(np.concatenate([one, two.ravel()]))
     np.testing.assert_allclose(found[0], found[1], atol=1e-12)
+
+
+def test_case_is_this_network():
+    case = mf.load_case("gaussian-classes")
+    rho, risk = case.problem.initial, case.problem.flow.energy.terms[0][1]
+    assert rho.mass == pytest.approx(1.0, abs=1e-12)
+    assert rho.expect(lambda r: r[..., 0] ** 2) == pytest.approx(0.64, rel=1e-3)
+    mu = mf.Cloud([[0.5], [1.0], [3.0]])
+    own = mf.Risk(mf.Unit.radial(RAMP, 40), mf.GaussianClasses(40, GAP).radii(24))
+    assert risk.value(mu) == pytest.approx(own.value(mu), rel=1e-14)
+    with pytest.raises(mf.CaseError, match=r"initial: grid must be .* set grid.lower"):
+        case.with_settings(["grid.lower=1"])
+    with pytest.raises(mf.CaseError, match=r"energy.0 .*start must be below end"):
+        case.with_settings(["energy.risk.unit.unit.start=2"])
 
 
 # -- forty dimensions
