@@ -293,7 +293,7 @@ def train(seeds, times, dt=0.002):
     """Plain SGD without noise in 40 dimensions, each replica on data of its own."""
     runs = []
     for seed in range(seeds):
-        risk = mf.Risk(RAMP, mf.Data.sampled(20_000, CLASSES.draw, seed))
+        risk = mf.Risk(RAMP, mf.Data.sampled(100_000, CLASSES.draw, seed))
         flow = mf.GradientFlow(risk)
         start = mf.Problem(flow, lambda n, rng: SPREAD * rng.normal(size=(n, DIM)), times[-1])
         options = {"particles": NEURONS, "seed": seed, "save": times}
@@ -311,7 +311,7 @@ def check_training(dim):
         radii = np.linalg.norm(runs[:, k], axis=2, keepdims=True)
         values = np.array([radial_risk().value(mf.Cloud(r)) for r in radii])
         assert abs(values.mean() - limit) < quantile * values.std(ddof=1) / math.sqrt(seeds)
-        assert abs(values.mean() - limit) < 0.005
+        assert abs(values.mean() - limit) < 0.003  # the samples themselves cost 0.0013
         independent = excess(directions(rho.sample(NEURONS, rng), rng), rng)
         assert 0 < excess(runs[0, k], rng) < independent < 0.02
 
