@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.data import Data as Data
     from meanfield_pde.energies.energy import Energy as Energy
     from meanfield_pde.energies.energy import Entropy as Entropy
+    from meanfield_pde.energies.gaussian_classes import GaussianClasses as GaussianClasses
     from meanfield_pde.energies.interaction import Interaction as Interaction
     from meanfield_pde.energies.loss import CustomLoss as CustomLoss
     from meanfield_pde.energies.loss import Huber as Huber
@@ -92,6 +93,7 @@ _HOMES = {
     "Entropy": "energies.energy",
     "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
+    "GaussianClasses": "energies.gaussian_classes",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
     "GradientFlow": "flows.gradient_flow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,7 +70,7 @@ class Case:
         chart, lower = self.schema.chart, self.schema.grid.lower
         dim = chart.dim if chart is not None else (len(lower) if isinstance(lower, list) else 1)
         group = self._made("group", lambda: table.build(dim))
-        if group.matrices.shape[1] != dim:
+        if (group.matrices if group.z is None else group.z).shape[1] != dim:
             raise CaseError(
                 f"{self.origin}: group.kind must act in dimension {dim}, as the parameters have, "
                 f"got {table.kind!r}; use reflection, or another grid"
@@ -133,7 +133,8 @@ class Case:
         rate = None if schema.rate is None else schema.rate.build()
         noise = self.group if isinstance(grid.chart, FixedSubspace) else None
         flow = self._made("energy", lambda: GradientFlow(energy, rate, noise=noise))
-        problem = Problem(flow, initial, schema.t1)
+        flow = self._made("frozen", lambda: replace(flow, frozen=tuple(schema.frozen)))
+        problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
         self._made("times", lambda: problem.save_times(schema.save))
         return problem
 

@@ -82,6 +82,27 @@ class Unit(ABC):
         return SeparateRidge(activation, outputs)
 
     @staticmethod
+    def on_sets(activation: str, test_function: str) -> Unit:
+        """``sigma(mean_i a rho(u_i - b))`` of sets {u_i}, z = (a, b); see `Data.sets`."""
+        from meanfield_pde.energies.set_unit import SetUnit  # imported here: it is made of this
+
+        return SetUnit(activation, test_function)
+
+    @staticmethod
+    def ramp(start: float, end: float, low: float, high: float) -> Unit:
+        """``sigma(z . x)``, sigma rising linearly from low at start to high at end."""
+        from meanfield_pde.energies.radial_unit import RampUnit  # imported here: it is made of this
+
+        return RampUnit(start, end, low, high)
+
+    @staticmethod
+    def radial(unit: Unit, dim: int) -> Unit:
+        """Return a ridge or ramp averaged over the sphere of R^dim, for radii x and z."""
+        from meanfield_pde.energies.radial_unit import RadialUnit  # as above
+
+        return RadialUnit(unit, dim)
+
+    @staticmethod
     def bump(width: float = 1.0) -> Unit:
         """``exp(-|x - z|^2 / (2 width^2))``."""
         return Bump(width)
@@ -97,7 +118,8 @@ class Unit(ABC):
         return CustomUnit(function, outputs, gradient)
 
 
-def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+def named_activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Return an activation and its derivative by name, or raise ValueError."""
     if name not in ACTIVATIONS:
         raise ValueError(
             f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}; "
@@ -106,7 +128,8 @@ def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], 
     return ACTIVATIONS[name]
 
 
-def _require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+def require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+    """Raise ValueError with the rule for dimensions that a unit does not keep."""
     if not holds:
         raise ValueError(
             f"unit {unit} needs {rule}, got x of dimension {x_dim} and z of dimension {z_dim}; "
@@ -121,7 +144,7 @@ class Ridge(Unit):
     activation: str
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        named_activation(self.activation)
 
     @property
     def outputs(self) -> int:
@@ -144,7 +167,7 @@ class Ridge(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z of one dimension."""
-        _require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
+        require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,7 @@ class ScaledRidge(Unit):
     activation: str
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        named_activation(self.activation)
 
     @property
     def outputs(self) -> int:
@@ -180,7 +203,7 @@ class ScaledRidge(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require z with one entry more than x."""
-        _require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
+        require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
 
 
 @dataclass(frozen=True)
@@ -191,7 +214,7 @@ class SeparateRidge(Unit):
     size: int = 2
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        named_activation(self.activation)
         check.count("outputs", self.size, "the number of coordinates of x and z")
 
     @property
@@ -211,7 +234,7 @@ class SeparateRidge(Unit):
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z with one entry an output."""
         rule = f"x and z of dimension {self.size}, that of its outputs"
-        _require(x_dim == z_dim == self.size, "separate_ridge", x_dim, z_dim, rule)
+        require(x_dim == z_dim == self.size, "separate_ridge", x_dim, z_dim, rule)
 
 
 @dataclass(frozen=True)
@@ -246,7 +269,7 @@ class Bump(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z of one dimension."""
-        _require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
+        require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
 
 
 @dataclass(frozen=True)
@@ -279,7 +302,7 @@ class Harmonic(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require angles: x and z of dimension 1."""
-        _require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
+        require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
 
 
 @dataclass(frozen=True, eq=False)
