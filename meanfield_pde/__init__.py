@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
+    from meanfield_pde.studies.students import TeacherStudent as TeacherStudent
+    from meanfield_pde.studies.students import students as students
     from meanfield_pde.studies.validate import validate as validate
 
     __version__: str
@@ -115,7 +117,9 @@ _HOMES = {
     "solve": "eulerian.solve",
     "SolveError": "eulerian.solve",
     "StorageError": "studies.files",
+    "students": "studies.students",
     "symmetrise": "measures.symmetry",
+    "TeacherStudent": "studies.students",
     "Unit": "energies.unit",
     "validate": "studies.validate",
 }

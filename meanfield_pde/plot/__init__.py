@@ -11,6 +11,7 @@ from meanfield_pde.plot.results import (
     energy_figure,
     particles_figure,
 )
+from meanfield_pde.plot.students import students_figure
 from meanfield_pde.plot.style import save_figure
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "energy_figure",
     "particles_figure",
     "save_figure",
+    "students_figure",
     "validation_figure",
 ]
