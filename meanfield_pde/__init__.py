@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from meanfield_pde.storage import save_solution as save_solution
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
+    from meanfield_pde.studies.discover import discover as discover
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
@@ -79,6 +80,7 @@ _HOMES = {
     "Data": "energies.data",
     "data_augmented": "energies.variants",
     "Density": "measures.density",
+    "discover": "studies.discover",
     "distance": "measures.distance",
     "Energy": "energies.energy",
     "Entropy": "energies.energy",

@@ -183,6 +183,28 @@ def convergence_command(
         tell_report(quiet, as_json, case, report, files)
 
 
+@app.command("discover")
+def discover_command(
+    name: Name,
+    output: Output = None,
+    settings: Settings = None,
+    sgd: Annotated[
+        bool, typer.Option("--sgd", help="Train on batches; else by population gradients.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find a subspace that training keeps: discovery.json, discovery.txt, discovery.png."""
+    with exit_codes():
+        from meanfield_pde import plot
+
+        case, folder = _case(name, settings, output)
+        with blaming(case):
+            report = mf.discover(case, "sgd" if sgd else "langevin")
+        files = write_report(folder, "discovery", report, plot.discover_figure(report))
+        tell_report(quiet, as_json, case, report, files)
+
+
 @app.command("students")
 def students_command(
     output: Output = None,

@@ -11,7 +11,7 @@ from meanfield_pde.plot.results import (
     energy_figure,
     particles_figure,
 )
-from meanfield_pde.plot.students import students_figure
+from meanfield_pde.plot.students import discover_figure, students_figure
 from meanfield_pde.plot.style import save_figure
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "comparison_figure",
     "convergence_figure",
     "density_figure",
+    "discover_figure",
     "energy_figure",
     "particles_figure",
     "save_figure",

@@ -62,3 +62,26 @@ def _line(axes: Axes, rows: list[dict[str, Any]], index: int) -> None:
         marker=MARKS[index % 4],
         capsize=2,
     )
+
+
+@styled
+def discover_figure(report: Report) -> Figure:
+    """RMD^2 to each subspace of a search, beside the threshold below which it counts as kept."""
+    figure = Figure(figsize=(5.2, 3.9))
+    axes = figure.subplots()
+    rounds = np.arange(len(report.rows))
+    thresholds = np.array([row["threshold"] for row in report.rows])
+    squares = np.array([row["RMD^2"] for row in report.rows])
+    shown = np.maximum(squares, 1e-4 * thresholds.min() * (squares == 0))
+    axes.plot(rounds, shown, "o", color=HOLDS, label="RMD$^2$", zorder=3)
+    edges = np.append(rounds, len(rounds)) - 0.5
+    axes.stairs(thresholds, edges, baseline=None, color=QUIET, ls="--", label="threshold")
+    axes.set_yscale("log")
+    axes.set_ylim(0.1 * min(shown.min(), thresholds.min()), 3.0)
+    axes.set_xticks(rounds, [str(row["dimension"]) for row in report.rows])
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlabel("dimension of the subspace $E$")
+    axes.set_ylabel("RMD$^2$ to $E$ after training on it")
+    axes.set_title(report.title)
+    axes.legend(loc="upper right")
+    return figure
