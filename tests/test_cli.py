@@ -69,6 +69,8 @@ def test_help_names_the_commands_and_the_codes():
         "compare",
         "validate",
         "convergence",
+        "discover",
+        "students",
         "list",
         "show",
         "Exit codes",

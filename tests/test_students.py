@@ -270,13 +270,14 @@ def test_every_number_changes_the_fingerprint():
         other,
         *(replace(PAPER, **{name: 0.5}) for name in ("spread", "tau", "beta", "step")),
         replace(PAPER, batch=10),
+        replace(PAPER, loss="huber"),
         replace(PAPER, rounds=10),
         replace(PAPER, unit=mf.Unit.matrix_ridge("tanh", 2)),
         replace(PAPER, teachers={"weak": PAPER.teachers["weak"]}),
         replace(PAPER, group=Group.trivial(2).acting(z=[np.eye(4)])),
     ]
     assert mf.TeacherStudent.swap_matrices().fingerprint == PAPER.fingerprint
-    assert len({setup.fingerprint for setup in [PAPER, *changed]}) == 11
+    assert len({setup.fingerprint for setup in [PAPER, *changed]}) == 12
 
 
 def test_command(tmp_path):

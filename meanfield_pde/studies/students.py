@@ -31,6 +31,7 @@ import numpy as np
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Entropy
+from meanfield_pde.energies.loss import Loss
 from meanfield_pde.energies.potential import Penalty
 from meanfield_pde.energies.risk import Network, Risk
 from meanfield_pde.energies.unit import Unit
@@ -72,6 +73,8 @@ class TeacherStudent:
         Students start as independent N(0, spread^2 I), or its projection on E^G.
     tau, beta : float
         Factors of the penalty |z|^2 and of the entropy. The noise of strong starts is projected.
+    loss : str
+        See `Risk`.
     step, rounds, batch
         Step ``step / N``, ``rounds * N`` steps of ``batch`` samples.
 
@@ -91,6 +94,7 @@ class TeacherStudent:
     spread: float = 0.25
     tau: float = 1e-4
     beta: float = 1e-6
+    loss: str = "squared"
     step: float = 50.0
     rounds: int = 20
     batch: int = 20
@@ -116,7 +120,7 @@ class TeacherStudent:
     def fingerprint(self) -> str:
         """Twelve letters that change with any of the numbers."""
         numbers = self.spread, self.tau, self.beta, self.step, self.rounds, self.batch
-        digest = sha256(repr((self.unit, self.group.name, numbers)).encode())
+        digest = sha256(repr((self.unit, self.group.name, self.loss, numbers)).encode())
         parts = [self.inputs.x, self.inputs.weights]
         parts += [getattr(self.group, f"on_{s}")(n) for s, n in self._spaces.items()]
         for name, teacher in self.teachers.items():
@@ -135,7 +139,8 @@ class TeacherStudent:
         """Risk of learning a teacher, which says by `Data.invariance_defect` what is invariant."""
         inputs = self.inputs
         target = Network(self.unit, self.teachers[_known("teacher", teacher, self.teachers)])
-        return Risk(self.unit, Data(inputs.x, target(inputs.x), inputs.weights, inputs.period))
+        data = Data(inputs.x, target(inputs.x), inputs.weights, inputs.period)
+        return Risk(self.unit, data, Loss.named(self.loss))
 
     def problem(self, teacher: str, start: str, variant: str) -> Problem:
         """Flow, start and end time of a student.
