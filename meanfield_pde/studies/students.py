@@ -100,11 +100,13 @@ class TeacherStudent:
     batch: int = 20
 
     @classmethod
-    def swap_matrices(cls, nodes: int = 16) -> TeacherStudent:
+    def swap_matrices(cls, nodes: int = 16, loss: str = "half_squared") -> TeacherStudent:
         """Set up the paper's: logistic units of 2 x 2 matrices, and the swap of coordinates.
 
         The inputs, N(0, 16 I), are Gauss-Hermite nodes, ``nodes`` a dimension; batches are drawn
-        from them. Draws from the normal law itself change no mean by more than its spread.
+        from them. Draws from the normal law itself change no mean by more than its spread. The
+        loss is the mean of squares over the two outputs: the numbers that are known of this
+        experiment fit it, and not the sum (``squared``), which moves particles twice as fast.
         """
         group = Group.swap().acting(y=lambda p: p, z=lambda p: np.kron(p, p))
         rows = [[-2, 0, 0, 1], [1, 2, 0, 2], [-1, 0.6, 2, 0], [0, -2, -1, 2], [1.4, -1.4, 1, 1.4]]
@@ -114,7 +116,7 @@ class TeacherStudent:
         strong = pairs @ np.array([[1, 0, 0, 1], [0, 1, 1, 0]])
         teachers = {"arbitrary": Cloud(arbitrary), "weak": Cloud(weak), "strong": Cloud(strong)}
         inputs = Data.gauss_hermite(2, nodes, lambda x: x, scale=4.0)
-        return cls(Unit.matrix_ridge("logistic", 2), group, inputs, teachers)
+        return cls(Unit.matrix_ridge("logistic", 2), group, inputs, teachers, loss=loss)
 
     @property
     def fingerprint(self) -> str:
