@@ -7,6 +7,7 @@ import pytest
 from reference import refuses
 from scipy.stats import f as fisher
 from test_cli import call
+from test_plot import require_fitting
 
 import meanfield_pde as mf
 from meanfield_pde import plot
@@ -237,7 +238,9 @@ def test_command_refuses_a_circle(tmp_path):
 
 def test_figure_shows_each_round():
     report = check_population("swap-invariant")
-    axes = plot.discover_figure(report).axes[0]
+    figure = plot.discover_figure(report)
+    require_fitting(figure)
+    axes = figure.axes[0]
     shown = axes.lines[0].get_ydata()
     assert shown.tolist() == [row["RMD^2"] for row in report.rows]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from reference import refuses
 from test_cli import call
+from test_plot import require_fitting
 
 import meanfield_pde as mf
 from meanfield_pde import plot
@@ -291,8 +292,16 @@ def test_command(tmp_path):
 
 
 def test_figure():
-    report = mf.students(particles=[5, 10], seeds=2, teachers=["weak"])
-    figure = plot.students_figure(report)
+    rng = np.random.default_rng(0)
+    trained = {
+        Student(teacher, start, variant, n, 3, 0): rng.normal(size=(3, 4, 4))
+        for teacher in PAPER.teachers
+        for start in module.STARTS
+        for variant in variants.VARIANTS
+        for n in module.MANY
+    }
+    figure = plot.students_figure(table_of(trained, SWAP, dict.fromkeys(PAPER.teachers, True)))
+    require_fitting(figure)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles[0] == "vanilla\nto $E^G$, strong start"
     assert len(titles) == 3
