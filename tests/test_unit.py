@@ -241,6 +241,11 @@ def test_planted_networks_are_caught(monkeypatch, kind, name, wrong):
         check_unit(*UNITS[name])
 
 
+def test_large_orbits_are_not_held_at_once(monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 0)
+    check_unit(*UNITS["averaged"])
+
+
 @pytest.mark.parametrize("name", sorted(SLOPES))
 def test_planted_slopes_of_values_are_caught(monkeypatch, name):
     slope = SLOPES[name]

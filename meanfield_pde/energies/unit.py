@@ -19,6 +19,10 @@ from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.group import Group
 
 
+AT_ONCE = 2_000_000
+"""Features of an orbit that are held at once (16 MB)."""
+
+
 class Unit(ABC):
     """One neuron; make one with `ridge`, `scaled_ridge`, `bump`, `harmonic` or `custom`.
 
@@ -46,8 +50,7 @@ class Unit(ABC):
 
         Units that can share the work do it once for both: a drift needs both.
         """
-        outputs = np.tensordot(self.features(x, z), weights, axes=(1, 0))
-        return outputs, lambda residual: self.pullback(x, z, residual)
+        return _evaluated_twice(self, x, z, weights)
 
     @abstractmethod
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
@@ -93,6 +96,11 @@ class Unit(ABC):
     def custom(function: Function, outputs: int = 1, gradient: Function | None = None) -> Unit:
         """Make a unit of the user's own function; see `CustomUnit`."""
         return CustomUnit(function, outputs, gradient)
+
+
+def _evaluated_twice(unit: Unit, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+    outputs = np.tensordot(unit.features(x, z), weights, axes=(1, 0))
+    return outputs, lambda residual: unit.pullback(x, z, residual)
 
 
 def _require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
@@ -389,6 +397,8 @@ class AveragedUnit(Unit):
     def network(self, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
         """Network of the whole orbit of the cloud at once, each part turned back."""
         matrices, shares = self.group.on_z(z.shape[1]), self.group.weights
+        if len(matrices) * len(z) * len(x) * self.outputs > AT_ONCE:
+            return _evaluated_twice(self, x, z, weights)
         orbit = np.concatenate([z @ m.T for m in matrices])
         outputs, pull = self.unit.network(x, orbit, np.outer(shares, weights).ravel())
 
