@@ -18,7 +18,6 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.group import Group
 
-
 AT_ONCE = 2_000_000
 """Features of an orbit that are held at once (16 MB)."""
 
