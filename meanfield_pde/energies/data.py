@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from meanfield_pde.energies.sets import rows_of_sets
@@ -180,6 +181,15 @@ class Data:
     def outputs(self) -> int:
         """Dimension of y."""
         return int(self.y.shape[1])
+
+    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw n nodes by their weights: the indices that ``rng.choice`` would give, faster."""
+        return self._cumulative.searchsorted(rng.random(n), side="right")
+
+    @cached_property
+    def _cumulative(self) -> Array:
+        total = self.weights.cumsum()
+        return np.asarray(total / total[-1])
 
     def invariance_defect(self, group: Group) -> tuple[float, float]:
         """How far the law of (x, y) is from invariant: in places and weights, and in y.

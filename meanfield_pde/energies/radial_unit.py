@@ -32,7 +32,8 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from scipy.special import gammaln, roots_gegenbauer
 
-from meanfield_pde.energies.unit import ACTIVATIONS, Ridge, Unit, require
+from meanfield_pde.energies.activation import ACTIVATIONS
+from meanfield_pde.energies.unit import Ridge, Unit, require
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meanfield_pde.energies.unit import ACTIVATIONS, Unit, named_activation, require
+from meanfield_pde.energies.activation import ACTIVATIONS, activation
+from meanfield_pde.energies.unit import Unit, require
 from meanfield_pde.measures.check import Array
 
 
@@ -45,8 +46,8 @@ class SetUnit(Unit):
     test_function: str
 
     def __post_init__(self) -> None:
-        named_activation(self.activation)
-        named_activation(self.test_function)
+        activation(self.activation)
+        activation(self.test_function)
 
     @property
     def outputs(self) -> int:
