@@ -282,6 +282,7 @@ def test_a_flipped_sign_in_feature_averaging_is_caught(monkeypatch):
     monkeypatch.setattr(unit_module.AveragedUnit, "features", features)
     assert "da-equals-fa" in caught(["da-equals-fa"], bumps())
     monkeypatch.setattr(unit_module.AveragedUnit, "pullback", pullback)
+    monkeypatch.setattr(unit_module.AveragedUnit, "network", unit_module.Unit.network)
     names = ["da-fa-ea-agree-on-si", "da-equals-fa"]
     assert caught(names, ridges(), SWAP) == names
 

@@ -67,15 +67,21 @@ def test_potential_is_the_discrete_convolution(grid, kernel, seed):
 
 BUGS = {
     "no padding": (
-        lambda self, grid: np.fft.ifftshift(
+        lambda self, grid, lengths: np.fft.ifftshift(
             self.function(
                 (np.arange(grid.cells[0]) - grid.cells[0] // 2)[:, None] * grid.spacing[0]
             )
         ),
         "line",
     ),
-    "no volume": (lambda self, grid: right_kernel(self, grid) / grid.volume, "circle"),
-    "transposed axes": (lambda self, grid: right_kernel(self, grid)[:, ::-1], "plane"),
+    "no volume": (
+        lambda self, grid, lengths: right_kernel(self, grid, lengths) / grid.volume,
+        "circle",
+    ),
+    "transposed axes": (
+        lambda self, grid, lengths: right_kernel(self, grid, lengths)[:, ::-1],
+        "plane",
+    ),
 }
 right_kernel = Interaction._kernel
 
@@ -176,7 +182,7 @@ def log_primitive(u):
 def test_averages_of_the_logarithm_at_every_offset():
     grid = Grid.box(0, 3, 12)
     h = grid.spacing[0]
-    kernel = Interaction(log)._kernel(grid)
+    kernel = Interaction(log)._kernel(grid, (24,))
     for offset in range(-11, 12):
         a, b = (offset - 0.5) * h, (offset + 0.5) * h
         ends = [0.0 if u == 0 else u * math.log(abs(u)) - u for u in (a, b)]

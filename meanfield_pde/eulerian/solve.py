@@ -159,6 +159,7 @@ def _prepare(
     span = problem.flow.clock(0.0, problem.t1)
     functional, orbits = energy.smooth_on(grid), None
     if symmetry is not None:
+        check.instance("symmetry", symmetry, Group, "make one with the constructors of mf.Group")
         _refuse_mixed(symmetry, problem.flow.moving(grid.dim), grid.dim)
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
