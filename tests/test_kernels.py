@@ -69,6 +69,10 @@ def shape_of(grid):
     return grid.cells if grid.dim == 2 else (grid.cells[0], 1)
 
 
+def wraps(grid):
+    return grid.wraps[0], grid.wraps[-1]
+
+
 def rates(grid, potential, beta, kernel=scharfetter_gummel_rates, exponent=exponents):
     forward, backward = np.empty((2, 2, *shape_of(grid)))
     phi = potential.reshape(shape_of(grid))
@@ -76,7 +80,7 @@ def rates(grid, potential, beta, kernel=scharfetter_gummel_rates, exponent=expon
     if beta > 0:
         exponent(phi, beta, decay)
         decay = np.exp(decay)
-    kernel(phi, decay, beta, scale_of(grid), grid.periodic, forward, backward)
+    kernel(phi, decay, beta, scale_of(grid), wraps(grid), forward, backward)
     return forward, backward
 
 
@@ -93,7 +97,7 @@ def compact(grid, potential, beta, kernel=compact_rates):
     forward, backward = rates(grid, potential, beta)
     lag = np.full_like(forward, np.nan)
     phi = potential.reshape(shape_of(grid))
-    kernel(phi, beta, scale_of(grid), grid.periodic, forward, backward, lag)
+    kernel(phi, beta, scale_of(grid), wraps(grid), forward, backward, lag)
     return forward, backward, lag
 
 
@@ -216,7 +220,7 @@ def test_loops_interpreted(grid, beta):
     np.testing.assert_allclose(weight, slow, rtol=8 * ULP)  # tanh may be rounded differently
     check_interpreted(
         limited_flux_form,
-        *(rho, source, forward, backward, weight, 0.1, grid.periodic, empty, out),
+        *(rho, source, forward, backward, weight, 0.1, wraps(grid), empty, out),
         outs=1,
     )
     assert phi.shape == rho.shape
@@ -432,7 +436,7 @@ def test_limited_flux_against_its_definition(grid, beta, rough):
     weight = weights(grid, potential, beta)
     source, out = rho.reshape(shape_of(grid)), np.empty(shape_of(grid))
     limited_flux_form(
-        0 * source, source, forward, backward, weight, 1.0, grid.periodic, 0 * forward, out
+        0 * source, source, forward, backward, weight, 1.0, wraps(grid), 0 * forward, out
     )
     exact = -limited_divergence(grid, potential, beta, rho)
     size = max(forward.max(), backward.max(), 1.0) * rho.max()
@@ -463,7 +467,7 @@ def test_limited_outflow_bounds_every_loss(grid):
             rho = rng.exponential(size=shape_of(grid)) * (rng.random(shape_of(grid)) < 0.5)
             out = np.empty_like(rho)
             limited_flux_form(
-                *(rho, rho, forward, backward, weight, 1 / outflow, grid.periodic),
+                *(rho, rho, forward, backward, weight, 1 / outflow, wraps(grid)),
                 *(np.empty_like(forward), out),
             )
             assert out.min() >= -4 * ULP * max(1.0, rho.max())
@@ -822,3 +826,27 @@ def test_clipping_at_walls_is_caught():
     """Planted: particles stopped at the wall instead of turned back."""
     assert moved(0.6, REFLECT) == pytest.approx(folded(0.6, -1.0, 0.5), abs=4 * ULP)
     assert np.clip(0.6, -1.0, 0.5) != pytest.approx(folded(0.6, -1.0, 0.5), abs=1e-3)
+
+
+# -- axes that differ
+
+
+@pytest.mark.parametrize("mixed", [(True, False), (False, True)])
+@pytest.mark.parametrize("cells", [(5, 4), (2, 3), (3, 1), (1, 4)])
+def test_one_periodic_axis(mixed, cells):
+    """On a cylinder each axis has the rates, lags and limited fluxes of a torus or a box."""
+    rng = np.random.default_rng(21)
+    phi, rho = rng.standard_normal((2, *cells))
+    results = []
+    for wrap in (mixed, (True, True), (False, False)):
+        decay, forward, backward, lag, weight, flux = np.zeros((6, 2, *cells))
+        scale, out = np.array([2.0, 3.0]), np.empty(cells)
+        exponents(phi, 0.5, decay)
+        scharfetter_gummel_rates(phi, np.exp(decay), 0.5, scale, wrap, forward, backward)
+        limited_weights(phi, 0.5, scale, forward, backward, weight)
+        limited_flux_form(rho, rho, forward, backward, weight, 0.1, wrap, flux, out)
+        compact_rates(phi, 0.5, scale, wrap, forward, backward, lag)
+        results.append((forward, backward, lag, flux))
+    for found, torus, box in zip(*results, strict=True):
+        for axis in (0, 1):
+            np.testing.assert_array_equal(found[axis], (torus if mixed[axis] else box)[axis])

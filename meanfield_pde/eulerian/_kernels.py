@@ -2,8 +2,8 @@
 
 Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell on its lower
 side: ``forward`` is the rate from that cell to its upper neighbour, ``backward`` the rate back.
-On a box the last face of each line has rate 0, on a torus it leads to the first cell; indices
-wrap in both cases. Sums of four terms are two commutative pairs, so that reflections and the
+Where an axis is not ``periodic`` the last face of each line has rate 0, elsewhere it leads to the
+first cell; indices wrap in both cases. Sums of four terms are two commutative pairs, so that reflections and the
 exchange of axes give the same bits.
 """
 
@@ -60,7 +60,7 @@ def scharfetter_gummel_rates(
     decay: Array,
     beta: float,
     scale: Array,
-    periodic: bool,
+    periodic: tuple[bool, bool],
     forward: Array,
     backward: Array,
 ) -> None:
@@ -71,7 +71,7 @@ def scharfetter_gummel_rates(
     """
     nx, ny = phi.shape
     for i in range(nx):
-        wall = i == nx - 1 and (not periodic or nx == 1)
+        wall = i == nx - 1 and (not periodic[0] or nx == 1)
         right = 0 if i == nx - 1 else i + 1
         for j in range(ny):
             difference = phi[right, j] - phi[i, j]
@@ -83,7 +83,7 @@ def scharfetter_gummel_rates(
             diffusion = face_diffusion(abs(difference), beta, decay[1, i, j])
             forward[1, i, j] = scale[1] * (diffusion + max(-difference, 0.0))
             backward[1, i, j] = scale[1] * (diffusion + max(difference, 0.0))
-        if not periodic or ny == 1:
+        if not periodic[1] or ny == 1:
             forward[1, i, ny - 1] = 0.0
             backward[1, i, ny - 1] = 0.0
         else:
@@ -122,7 +122,7 @@ def compact_rates(
     phi: Array,
     beta: float,
     scale: Array,
-    periodic: bool,
+    periodic: tuple[bool, bool],
     forward: Array,
     backward: Array,
     lag: Array,
@@ -135,11 +135,11 @@ def compact_rates(
     inverse = 1.0 / beta if beta > 0.0 else 0.0
     square_x, square_y = 1.0 / scale[0], 1.0 / scale[1] if ny > 1 else 0.0
     for i in range(nx):
-        if nx < 2 or (i == nx - 1 and not periodic):
+        if nx < 2 or (i == nx - 1 and not periodic[0]):
             lag[0, i] = 0.0
             continue
         up, far, low = (i + 1) % nx, (i + 2) % nx, (i - 1) % nx
-        ahead, behind = sides(i, nx, periodic)
+        ahead, behind = sides(i, nx, periodic[0])
         for j in range(ny):
             middle = phi[up, j] - phi[i, j]
             rise, fall = phi[far, j] - phi[up, j], phi[i, j] - phi[low, j]
@@ -161,11 +161,11 @@ def compact_rates(
             backward[1, i, j] *= factor
         for k in range(min(3, ny)):
             j = 0 if k == 0 else ny - k  # the faces that the loop above left out
-            if ny < 2 or (j == ny - 1 and not periodic):
+            if ny < 2 or (j == ny - 1 and not periodic[1]):
                 lag[1, i, j] = 0.0
                 continue
             up, far, low = (j + 1) % ny, (j + 2) % ny, (j - 1) % ny
-            ahead, behind = sides(j, ny, periodic)
+            ahead, behind = sides(j, ny, periodic[1])
             middle = phi[i, up] - phi[i, j]
             rise, fall = phi[i, far] - phi[i, up], phi[i, j] - phi[i, low]
             bend = ahead * (rise - middle) + behind * (middle - fall)
@@ -324,7 +324,7 @@ def limited_flux_form(
     backward: Array,
     weight: Array,
     dt: float,
-    periodic: bool,
+    periodic: tuple[bool, bool],
     flux: Array,
     out: Array,
 ) -> None:
@@ -334,9 +334,9 @@ def limited_flux_form(
     """
     nx, ny = rho.shape
     for i in range(nx):
-        left = (nx - 1 if periodic else 0) if i == 0 else i - 1
+        left = (nx - 1 if periodic[0] else 0) if i == 0 else i - 1
         right = 0 if i == nx - 1 else i + 1
-        far = right if right == nx - 1 and not periodic else (right + 1) % nx
+        far = right if right == nx - 1 and not periodic[0] else (right + 1) % nx
         for j in range(ny):
             here, there = source[i, j], source[right, j]
             plain = forward[0, i, j] * here - backward[0, i, j] * there
@@ -344,9 +344,9 @@ def limited_flux_form(
                 plain, weight[0, i, j], source[left, j], here, there, source[far, j]
             )
         for j in range(ny):
-            below = (ny - 1 if periodic else 0) if j == 0 else j - 1
+            below = (ny - 1 if periodic[1] else 0) if j == 0 else j - 1
             above = 0 if j == ny - 1 else j + 1
-            top = above if above == ny - 1 and not periodic else (above + 1) % ny
+            top = above if above == ny - 1 and not periodic[1] else (above + 1) % ny
             here, there = source[i, j], source[i, above]
             plain = forward[1, i, j] * here - backward[1, i, j] * there
             flux[1, i, j] = limited_face(

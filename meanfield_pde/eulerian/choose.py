@@ -163,7 +163,7 @@ def _share_above(limit: float, equation: Equation, rho: Array) -> float:
     above = np.zeros(rho.shape, dtype=bool)
     for axis in range(rho.ndim):
         steep = np.abs(np.roll(phi, -1, axis=axis) - phi) > limit * equation.beta
-        if not equation.grid.periodic:  # no face leads from the last cell to the first
+        if not equation.grid.wraps[axis]:  # no face leads from the last cell to the first
             np.moveaxis(steep, axis, 0)[-1] = False
         above |= steep | np.roll(steep, 1, axis=axis)
     return float(rho[above].sum() / rho.sum())

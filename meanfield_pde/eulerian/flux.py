@@ -178,7 +178,7 @@ class LimitedTransport(Transport):
             rates.backward,
             self.weight,
             dt,
-            rates.grid.periodic,
+            _wraps(rates.grid),
             np.empty_like(rates.forward),
             out,
         )
@@ -216,7 +216,7 @@ class ScharfetterGummel(Flux):
         else:
             forward[:] = 0.0
         _kernels.scharfetter_gummel_rates(
-            phi, forward, beta, scale, grid.periodic, forward, backward
+            phi, forward, beta, scale, _wraps(grid), forward, backward
         )
         return Generator(grid, forward, backward)
 
@@ -236,7 +236,8 @@ class Compact(Flux):
         plain = ScharfetterGummel().transport(grid, potential, beta)
         phi, scale = _laid_out(grid, potential)
         lag = np.empty_like(plain.forward)
-        _kernels.compact_rates(phi, beta, scale, grid.periodic, plain.forward, plain.backward, lag)
+        rates = plain.forward, plain.backward
+        _kernels.compact_rates(phi, beta, scale, _wraps(grid), *rates, lag)
         return Generator(grid, plain.forward, plain.backward, lag)
 
 
@@ -260,6 +261,10 @@ def _laid_out(grid: Grid, potential: Array) -> tuple[Array, Array]:
     shape = grid.cells if grid.dim == 2 else (grid.cells[0], 1)
     scale = np.array([1.0 / (h * h) for h in grid.spacing] + [0.0])[:2]
     return np.ascontiguousarray(potential).reshape(shape), scale
+
+
+def _wraps(grid: Grid) -> tuple[bool, bool]:
+    return grid.wraps[0], grid.wraps[-1]
 
 
 FLUXES: dict[str, Flux] = {"sg": ScharfetterGummel(), "rl": RatioLimited(), "compact": Compact()}

@@ -23,7 +23,7 @@ class Lines:
     ) -> None:
         self.generator, self.axis = generator, axis
         self._scratch = {} if scratch is None else scratch
-        self.periodic = generator.grid.periodic
+        self.periodic = generator.grid.wraps[axis]
         self._shape = generator.forward[axis].shape
         self.forward = self._lay_out("forward", generator.forward[axis])
         self.backward = self._lay_out("backward", generator.backward[axis])

@@ -83,6 +83,11 @@ class Grid:
         return cls(*_sides(lower, upper, cells), periodic=True)
 
     @property
+    def wraps(self) -> tuple[bool, ...]:
+        """Whether the last cell of a line leads to its first, for each axis."""
+        return (self.periodic,) * len(self.cells)
+
+    @property
     def dim(self) -> int:
         """Number of dimensions, 1 or 2."""
         return len(self.cells)
