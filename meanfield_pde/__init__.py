@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.density import Density as Density
     from meanfield_pde.measures.grid import Grid as Grid
     from meanfield_pde.measures.group import Group as Group
+    from meanfield_pde.measures.lazy import LazyMetric as LazyMetric
+    from meanfield_pde.measures.lazy import lazy_distance as lazy_distance
     from meanfield_pde.measures.symmetry import asymmetry as asymmetry
     from meanfield_pde.measures.symmetry import project as project
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
@@ -91,6 +93,8 @@ _HOMES = {
     "Huber": "energies.loss",
     "Interaction": "energies.interaction",
     "Langevin": "lagrangian.dynamics",
+    "lazy_distance": "measures.lazy",
+    "LazyMetric": "measures.lazy",
     "list_cases": "case",
     "load_case": "case",
     "load_run": "storage",

@@ -71,7 +71,9 @@ def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
         attributes = data.attrs
         lower, upper = (np.atleast_1d(attributes[name]).tolist() for name in ("lower", "upper"))
         values = data["density"].values
-        grid = Grid(tuple(lower), tuple(upper), values.shape[1:], bool(attributes["periodic"]))
+        shape = tuple(lower), tuple(upper), values.shape[1:]
+        axes = str(attributes.get("coordinates", "cartesian"))  # older files have no such entry
+        grid = Grid(*shape, bool(attributes["periodic"]), axes)
         statistics = json.loads(attributes["statistics"])
         solution = Solution(
             problem,

@@ -291,13 +291,32 @@ class FixedFunctional(Functional):
         return self.field
 
 
+def stretch_potential(grid: Grid) -> FixedFunctional:
+    """Part of the entropy that its grid's coordinates make: ``-int log(r) dmu`` on a polar grid.
+
+    With p the mass per volume of the coordinates, the density in space is p / r.
+    """
+    return FixedFunctional(grid, -np.log(grid.stretch(grid.mesh)))
+
+
+def smooth_functional(energy: Energy, grid: Grid) -> Functional:
+    """Energy without ``beta int p log p``, p being the density in the grid's coordinates."""
+    smooth = energy.smooth.on(grid)
+    if not grid.is_polar:
+        return smooth
+    return SumFunctional(grid, ((1.0, smooth), (energy.beta, stretch_potential(grid))))
+
+
 @dataclass(frozen=True, eq=False)
 class Entropy(Energy):
     """Entropy ``int rho log rho``; its factor in a flow's energy is the diffusion beta."""
 
     def discretise(self, grid: Grid) -> Functional:
         """Prepare the entropy for a grid."""
-        return EntropyFunctional(grid)
+        entropy = EntropyFunctional(grid)
+        if not grid.is_polar:
+            return entropy
+        return SumFunctional(grid, ((1.0, entropy), (1.0, stretch_potential(grid))))
 
     def cloud_value(self, cloud: Cloud) -> float:
         """Raise: the entropy of a cloud is infinite."""

@@ -73,6 +73,11 @@ class Interaction(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Transform the kernel on the grid's offsets."""
+        if grid.is_polar:
+            raise ValueError(
+                "interaction must meet a cartesian grid, got a polar one, whose cells do not "
+                "repeat; use Grid.box, or leave the interaction out"
+            )
         return ConvolutionFunctional(grid, self._kernel(grid))
 
     def _kernel(self, grid: Grid) -> Array:

@@ -3,8 +3,8 @@
 Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell on its lower
 side: ``forward`` is the rate from that cell to its upper neighbour, ``backward`` the rate back.
 Where an axis is not ``periodic`` the last face of each line has rate 0, elsewhere it leads to the
-first cell; indices wrap in both cases. Sums of four terms are two commutative pairs, so that reflections and the
-exchange of axes give the same bits.
+first cell; indices wrap in both cases. Sums of four terms are two commutative pairs, so that
+reflections and the exchange of axes give the same bits.
 """
 
 from __future__ import annotations

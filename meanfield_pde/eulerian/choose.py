@@ -44,6 +44,7 @@ def choose(
     rho: Array,
     span: float,
     dt: float | None,
+    fluxes: dict[str, Flux] = FLUXES,
 ) -> tuple[Equation, Stepper, str]:
     """Return the equation with its flux, the stepper, and why these.
 
@@ -59,16 +60,18 @@ def choose(
         Whole time, in the flow's own clock.
     dt : float or None
         Fixed step.
+    fluxes : dict
+        Those to choose from, ``sg`` among them.
 
     Raises
     ------
     ValueError
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
-    plain = Equation(*problem, FLUXES["sg"])
+    plain = Equation(*problem, fluxes["sg"])
     share = _share_above(UNRESOLVED, plain, rho)
-    wanted = FLUXES["rl" if share > SHARE else "sg"]
-    equation = Equation(*problem, _pick("flux", flux, FLUXES, Flux, wanted))
+    wanted = fluxes.get("rl" if share > SHARE else "sg", plain.flux)
+    equation = Equation(*problem, _pick("flux", flux, fluxes, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
     count, few = span / bound, EXPLICIT_STEPS[plain.grid.dim]
     remarks = [
@@ -95,7 +98,8 @@ def choose(
     if chosen.exact(plain):
         remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
-        equation = Equation(*problem, FLUXES["compact" if _lags(chosen, plain) else "sg"])
+        wanted = fluxes.get("compact" if _lags(chosen, plain) else "sg", plain.flux)
+        equation = Equation(*problem, wanted)
     if not chosen.explicit and not equation.flux.linear:
         raise ValueError(
             f"flux must be linear (sg, compact) for the implicit stepper {chosen.name}, got "
@@ -137,7 +141,7 @@ def _lines(equation: Equation) -> list[Line] | None:
 
 def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
-    if not equation.energy.constant:
+    if not equation.energy.constant or equation.grid.is_polar:
         return False
     potential = equation.energy.potential(np.zeros(equation.grid.shape))
     generator = Compact().transport(equation.grid, potential, equation.beta)

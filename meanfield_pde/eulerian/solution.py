@@ -94,12 +94,12 @@ class Solution:
             )
 
     def to_dataset(self) -> Dataset:
-        """Return an xarray Dataset with dims time, x (and y)."""
+        """Return an xarray Dataset with dims time, x (and y); r and phi on a polar grid."""
         self._require_states()
         from xarray import Dataset
 
         grid = self.densities[0].grid
-        names = ("x", "y")[: grid.dim]
+        names = ("r", "phi") if grid.is_polar else ("x", "y")[: grid.dim]
         values = np.stack([rho.values for rho in self.densities])
         data = {
             "density": (("time", *names), values),
@@ -115,6 +115,7 @@ class Solution:
             "lower": grid.lower,
             "upper": grid.upper,
             "periodic": int(grid.periodic),
+            "coordinates": grid.coordinates,
             "flux": statistics.flux,
             "stepper": statistics.stepper,
             "reason": statistics.reason,

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from meanfield_pde.energies.energy import smooth_functional
 from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
+from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.problem import Problem
@@ -53,7 +55,8 @@ def solve(
     flux : str or Flux
         ``sg`` (Scharfetter-Gummel), ``compact`` (its correction of fourth order for point values,
         with implicit steps), ``rl`` (ratio-limited: second order where the drift dominates, with
-        explicit steps only), or ``auto``: by the cell Peclet number where the mass is.
+        explicit steps only), or ``auto``: by the cell Peclet number where the mass is. On a polar
+        grid there is ``sg`` alone.
     stepper : str or Stepper
         ``heun`` (explicit, order 2), ``mprk22`` (implicit, order 2), ``b1`` and ``b2`` (averaged
         potential, orders 1 and 2, dissipating for every dt), or ``auto``: b2 for a fixed
@@ -116,12 +119,13 @@ def solve(
     grid, energy = problem.initial.grid, problem.flow.energy
     span = problem.flow.clock(0.0, problem.t1)
     rho = problem.initial.values
-    functional, orbits = energy.smooth.on(grid), None
+    fluxes = fluxes_on(grid, problem.flow.metric, flux)
+    functional, orbits = smooth_functional(energy, grid), None
     if symmetry is not None:
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt)
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, fluxes)
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
     march = March(equation, chosen, rho, span, tolerance, dt, orbits)
     saved, failure = _march_through(problem, march, times, progress)

@@ -1,6 +1,8 @@
 r"""Wasserstein gradient flows: :math:`\partial_t \mu = s(t) \nabla \cdot (\mu \nabla \Phi_\mu)`.
 
-With :math:`\Phi_\mu` the first variation of the energy. The entropy's factor beta is the diffusion:
+With :math:`\Phi_\mu` the first variation of the energy. In a metric other than the Euclidean one
+the gradient is multiplied by its inverse, the mobility; the entropy stays relative to volume in
+Euclidean space. The entropy's factor beta is the diffusion:
 its part of the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is
 a change of clock: the flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
 """
@@ -16,6 +18,7 @@ from scipy.integrate import quad
 from meanfield_pde.energies.energy import Energy
 from meanfield_pde.measures import check
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.lazy import LazyMetric
 
 SAMPLES = 2000
 
@@ -38,6 +41,9 @@ class GradientFlow:
         Where it is given the noise of particles is projected on the fixed subspace E^G, sqrt(2 s
         beta) P dB, and a law that lives on E^G stays there (Maass and Fontbona, arXiv 2405.19995,
         Theorem 5). The density of such a law is solved on a grid of E^G.
+    metric : LazyMetric, optional
+        Lazy quotient metric of the plane, for densities on a `Grid.polar`; Euclidean where it is
+        left out.
 
     Raises
     ------
@@ -55,6 +61,7 @@ class GradientFlow:
     rate: Rate = None
     reaction: float = 0.0
     noise: Group | None = None
+    metric: LazyMetric | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.energy, Energy):
@@ -71,6 +78,8 @@ class GradientFlow:
             check.number("rate", self.rate, "give a positive number or a function of t", above=0)
         if self.noise is not None:
             check.instance("noise", self.noise, Group, "the noise is projected on its E^G")
+        if self.metric is not None:
+            check.instance("metric", self.metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
         if self.reaction != 0:
             raise ValueError(
                 f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"

@@ -114,7 +114,7 @@ def simulate(
     """Run interacting particles of a gradient flow.
 
     On a grid's box particles are reflected at the walls, on its torus they wrap; particles of
-    an initial law without a grid move in all of space.
+    an initial law without a grid, or on a polar one, move in all of space.
 
     Parameters
     ----------
@@ -159,6 +159,11 @@ def simulate(
         raise ValueError(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
+        )
+    if problem.flow.metric is not None:
+        raise ValueError(
+            "problem must have a flow in the Euclidean metric for particles, got a lazy one; use "
+            "mf.solve on a Grid.polar"
         )
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
@@ -273,5 +278,7 @@ def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
     if not isinstance(problem.initial, Density):
         return np.zeros(dim), np.ones(dim), _kernels.FREE
     grid = problem.initial.grid
+    if grid.is_polar:
+        return np.zeros(dim), np.ones(dim), _kernels.FREE
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
     return np.array(grid.lower), np.array(grid.upper), kind

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,8 @@ class Density:
         """Cell averages of a normal density; wrapped on a torus.
 
         Exact (differences of the normal distribution function) in 1D and for a diagonal covariance;
-        for a full 2D covariance exact in y and by Gauss quadrature, to 1e-13, in x.
+        for a full 2D covariance exact in y and by Gauss quadrature, to 1e-13, in x. On a polar grid
+        by `from_function`.
 
         Parameters
         ----------
@@ -106,7 +108,9 @@ class Density:
                 "give one number a dimension"
             )
         matrix = _covariance(cov, grid.dim)
-        if np.count_nonzero(matrix - np.diag(np.diag(matrix))):
+        if grid.is_polar:
+            values = cls.from_function(grid, partial(_normal_2d, centre, matrix)).values
+        elif np.count_nonzero(matrix - np.diag(np.diag(matrix))):
             values = _correlated(grid, centre, matrix)
         else:
             one = [_normal_1d(grid, a, centre[a], matrix[a, a]) for a in range(grid.dim)]
@@ -143,7 +147,8 @@ class Density:
     def from_function(cls, grid: Grid, function: Function, nodes: int = 5) -> Density:
         """Cell averages of ``function(z)``, z of shape (..., dim), by Gauss-Legendre rules a cell.
 
-        The function is taken as it is: nothing is normalised (see `normalised`).
+        The function is taken as it is: nothing is normalised (see `normalised`). On a polar grid
+        too it is a density in the plane.
 
         Raises
         ------
@@ -158,14 +163,17 @@ class Density:
         values = np.zeros(grid.shape)
         half = 0.5 * np.array(grid.spacing)
         for index in np.ndindex(*(nodes,) * grid.dim):
-            shifted = grid.points + half * x[list(index)]
+            shifted = grid.mesh + half * x[list(index)]
             weight = float(np.prod(0.5 * w[list(index)]))
-            values += weight * check.evaluate("function", function, shifted)
+            found = check.evaluate("function", function, grid.place(shifted))
+            values += weight * (found * grid.stretch(shifted) if grid.is_polar else found)
         return cls(grid, values)
 
     @classmethod
     def uniform(cls, grid: Grid) -> Density:
         """Constant density of mass 1."""
+        if grid.is_polar:
+            return cls(grid, grid.stretch(grid.mesh)).normalised()
         return cls(grid, np.full(grid.shape, 1.0 / (grid.size * grid.volume)))
 
     @property
@@ -219,7 +227,7 @@ class Density:
         jitter = rng.random((n, self.grid.dim)) - 0.5
         axes = self.grid.axes
         centre = np.stack([axes[a][corner[:, a]] for a in range(self.grid.dim)], axis=-1)
-        return np.asarray(centre + jitter * np.array(self.grid.spacing))
+        return self.grid.place(np.asarray(centre + jitter * np.array(self.grid.spacing)))
 
 
 def monomial(z: Array, order: int | Sequence[int]) -> Array:
@@ -276,6 +284,12 @@ def _normal_1d(grid: Grid, axis: int, mean: Any, variance: Any) -> Array:
     for k in range(1, reach + 1) if grid.periodic else ():
         total = total + (share(k * period) + share(-k * period))  # in pairs: even under reflection
     return total / grid.spacing[axis]
+
+
+def _normal_2d(mean: Array, cov: Array, z: Array) -> Array:
+    offset = z - mean
+    exponent = np.einsum("...i,ij,...j->...", offset, np.linalg.inv(cov), offset)
+    return np.asarray(np.exp(-0.5 * exponent) / (2 * np.pi * np.sqrt(np.linalg.det(cov))))
 
 
 def _correlated(grid: Grid, mean: Array, cov: Array) -> Array:

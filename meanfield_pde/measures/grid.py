@@ -1,9 +1,14 @@
 """Uniform cell-centred grids in one and two dimensions.
 
-A grid cuts a box (no mass crosses its boundary) or a torus into equal cells. Centres are computed
+A grid cuts a box (no mass crosses its boundary), a torus, or a disc in its polar coordinates into
+equal cells. Centres are computed
 as ``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has bitwise antisymmetric
 coordinates: a reflection maps centres to centres without rounding, and symmetric data stay
 symmetric to the last bit.
+
+On a polar grid the cells are equal in the coordinates (r, phi). Their centres are points of the
+plane, where functions of z are taken, and densities count mass per dr dphi: r times the density in
+the plane.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ Coordinates = float | Sequence[float]
 
 @dataclass(frozen=True)
 class Grid:
-    """A uniform grid of cells; make one with `Grid.box` or `Grid.torus`.
+    """A uniform grid of cells; make one with `Grid.box`, `Grid.torus` or `Grid.polar`.
 
     Parameters
     ----------
@@ -32,6 +37,8 @@ class Grid:
         Number of cells a dimension.
     periodic : bool
         Whether opposite sides are the same (a torus) or walls (a box).
+    coordinates : {"cartesian", "polar"}
+        What the axes are.
 
     Examples
     --------
@@ -46,6 +53,7 @@ class Grid:
     upper: tuple[float, ...]
     cells: tuple[int, ...]
     periodic: bool = False
+    coordinates: str = "cartesian"
 
     def __post_init__(self) -> None:
         if not len(self.lower) == len(self.upper) == len(self.cells):
@@ -65,6 +73,16 @@ class Grid:
             check.number("upper", high, "give a finite corner")
             if not low < high:
                 raise ValueError(f"lower must be below upper, got {low:g} and {high:g}; swap them")
+        if self.coordinates not in ("cartesian", "polar"):
+            raise ValueError(
+                f"coordinates must be cartesian or polar, got {self.coordinates!r}; use Grid.polar"
+            )
+        whole = (self.lower[-1], self.upper[-1]) == (-np.pi, np.pi)
+        if self.is_polar and (self.dim != 2 or self.periodic or self.lower[0] < 0 or not whole):
+            raise ValueError(
+                f"coordinates must be cartesian on this grid from {self.lower} to {self.upper}, "
+                "got 'polar'; make polar grids with Grid.polar"
+            )
 
     @classmethod
     def box(cls, lower: Coordinates, upper: Coordinates, cells: int | Sequence[int]) -> Grid:
@@ -82,10 +100,37 @@ class Grid:
         """Periodic box; the arguments and errors of `Grid.box`."""
         return cls(*_sides(lower, upper, cells), periodic=True)
 
+    @classmethod
+    def polar(cls, radius: float, cells: Sequence[int], inner: float = 0.0) -> Grid:
+        """Disc, or the ring from ``inner`` to ``radius``, cut along r and phi; phi from -pi.
+
+        The circle at ``inner`` is a wall; at r = 0 its length is 0, and nothing crosses it.
+
+        Raises
+        ------
+        ValueError
+            If a radius is negative or not finite, or a count is not positive.
+
+        Examples
+        --------
+        >>> disc = Grid.polar(radius=2.0, cells=(8, 12))
+        >>> bool(np.hypot(*disc.points[3, 5]).round(12) == disc.axes[0][3] == 0.875)
+        True
+        """
+        outer = check.number("radius", radius, "give a positive radius", above=0)
+        least = check.number("inner", inner, "0 gives the whole disc", least=0)
+        counts = [cells] if np.ndim(cells) == 0 else list(cells)
+        return cls((least, -np.pi), (outer, np.pi), tuple(counts), coordinates="polar")
+
+    @property
+    def is_polar(self) -> bool:
+        """Whether the axes are r and phi."""
+        return self.coordinates == "polar"
+
     @property
     def wraps(self) -> tuple[bool, ...]:
         """Whether the last cell of a line leads to its first, for each axis."""
-        return (self.periodic,) * len(self.cells)
+        return (False, True) if self.is_polar else (self.periodic,) * len(self.cells)
 
     @property
     def dim(self) -> int:
@@ -110,7 +155,7 @@ class Grid:
 
     @property
     def volume(self) -> float:
-        """Volume |K| of a cell."""
+        """Volume |K| of a cell in the grid's coordinates."""
         return float(np.prod(self.spacing))
 
     @property
@@ -131,17 +176,44 @@ class Grid:
         return tuple(m + (np.arange(n + 1.0) - 0.5 * n) * h for m, h, n in sides)
 
     @cached_property
-    def points(self) -> Array:
-        """Cell centres as an array of shape ``(*shape, dim)``."""
+    def mesh(self) -> Array:
+        """Coordinates of the cell centres, shape ``(*shape, dim)``."""
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
+
+    @cached_property
+    def points(self) -> Array:
+        """Cell centres as points of shape ``(*shape, dim)``; of the plane on a polar grid."""
+        return self.place(self.mesh)
+
+    def place(self, mesh: Array) -> Array:
+        """Points that have the given coordinates ``(..., dim)``."""
+        if not self.is_polar:
+            return mesh
+        r, phi = mesh[..., 0], mesh[..., 1]
+        return np.stack([r * np.cos(phi), r * np.sin(phi)], axis=-1)
+
+    def locate(self, points: Array) -> Array:
+        """Coordinates of points ``(..., dim)``."""
+        if not self.is_polar:
+            return points
+        x, y = points[..., 0], points[..., 1]
+        return np.stack([np.hypot(x, y), np.arctan2(y, x)], axis=-1)
+
+    def stretch(self, mesh: Array) -> Array:
+        """Volume in space per volume of the coordinates: r on a polar grid, else 1."""
+        return np.asarray(mesh[..., 0]) if self.is_polar else np.ones(mesh.shape[:-1])
 
     @property
     def floor(self) -> float:
         """Root mean square distance of a uniform point of a cell from its centre.
 
         No comparison of a density on this grid in W2 means more than this: sqrt(sum h^2 / 12).
+        On a polar grid that of the outermost, largest cells.
         """
-        return float(np.sqrt(sum(h * h for h in self.spacing) / 12))
+        sides = self.spacing
+        if self.is_polar:
+            sides = (sides[0], self.upper[0] * sides[1])
+        return float(np.sqrt(sum(h * h for h in sides) / 12))
 
     def wrap(self, difference: Array) -> Array:
         """Shortest representative of a difference of points ``(..., dim)``; identity on a box."""

@@ -221,11 +221,11 @@ class Group:
         images = np.empty((self.order, grid.size), dtype=np.int64)
         first = np.array([axis[0] for axis in grid.axes])
         for g, matrix in enumerate(matrices):
-            if not np.isin(np.abs(np.round(matrix, 12)), (0.0, 1.0)).all():
+            if not (grid.is_polar or np.isin(np.abs(np.round(matrix, 12)), (0.0, 1.0)).all()):
                 return None
-            place = (points @ matrix.T - first) / np.array(grid.spacing)
+            place = (grid.locate(points @ matrix.T) - first) / np.array(grid.spacing)
             index = np.rint(place).astype(np.int64)
-            index = index % np.array(grid.cells) if grid.periodic else index
+            index = np.where(grid.wraps, index % np.array(grid.cells), index)
             inside = (index >= 0) & (index < np.array(grid.cells))
             if not inside.all() or np.abs(place - np.rint(place)).max() > 1e-6:
                 return None

@@ -10,6 +10,7 @@ compared with half the steps. Errors are L1 norms; orders are fitted by least sq
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -130,7 +131,7 @@ def _resolved(
         own = problem.problem.initial.grid
         if grids is None:
             coarse = tuple(max(1, round(n / COARSENED)) for n in own.cells)
-            grids = Grid(own.lower, own.upper, coarse, own.periodic)
+            grids = replace(own, cells=coarse)
         kept = {**problem.solve_options(), **(options or {})}
         kept.pop("symmetry")  # it changes the last bits alone
         return partial(_remade, problem), _grids(grids, levels), kept
@@ -173,7 +174,7 @@ def _grids(grids: Grid | Sequence[Grid] | None, levels: int) -> list[Grid]:
 
 def _refined(grid: Grid, factor: int) -> Grid:
     cells = tuple(factor * n for n in grid.cells)
-    return Grid(grid.lower, grid.upper, cells, grid.periodic)
+    return replace(grid, cells=cells)
 
 
 def _require_nested(grids: Sequence[Grid]) -> None:

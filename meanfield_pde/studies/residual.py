@@ -108,6 +108,11 @@ def residual(solution: Solution, problem: Problem | None = None) -> Residual:
             "save more, as in save=21"
         )
     grid = densities[0].grid
+    if grid.is_polar:
+        raise ValueError(
+            "solution must be on a cartesian grid, got a polar one, where the equation has other "
+            "terms; compare polar solutions with one another or with a closed form"
+        )
     if min(grid.cells) < LEAST_CELLS:
         raise ValueError(
             f"solution must have at least {LEAST_CELLS} cells a dimension, got {grid.cells}; "
