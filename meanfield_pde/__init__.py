@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.density import Density as Density
     from meanfield_pde.measures.grid import Grid as Grid
     from meanfield_pde.measures.group import Group as Group
+    from meanfield_pde.measures.group_law import GroupLaw as GroupLaw
     from meanfield_pde.measures.lazy import LazyMetric as LazyMetric
     from meanfield_pde.measures.lazy import lazy_distance as lazy_distance
     from meanfield_pde.measures.symmetry import asymmetry as asymmetry
@@ -89,6 +90,7 @@ _HOMES = {
     "GradientFlow": "flows.gradient_flow",
     "Grid": "measures.grid",
     "Group": "measures.group",
+    "GroupLaw": "measures.group_law",
     "Heun": "eulerian.stepper",
     "Huber": "energies.loss",
     "Interaction": "energies.interaction",

@@ -1,17 +1,17 @@
 r"""The flux on a polar grid, Euclidean or in a lazy metric.
 
 On the cells of a polar grid, equal in (r, phi), p = r rho is the mass per dr dphi. The flux of
-``d_t rho = div(M (rho grad Phi + beta grad rho))`` through a face at r between radii :math:`r_K` and
-:math:`r_L`, and through one at phi in the ring at :math:`r_K`, is
+``d_t rho = div(M (rho grad Phi + beta grad rho))`` through a face at r between radii :math:`r_K`
+and :math:`r_L`, and through one at phi in the ring at :math:`r_K`, is
 
 .. math:: F_r = \frac{r}{h_r^2} \beta \left[B(q) \frac{p_K}{r_K} - B(-q) \frac{p_L}{r_L}\right],
    \quad
    F_\phi = \frac{m(r_K)}{h_\phi^2} \beta \left[B(q) p_K - B(-q) p_L\right],
 
-Scharfetter-Gummel's with the length of the face and the angular mobility m = g^{phi phi}: 1/r^2, or
-1/r^2 + 1/(2 lambda^2) in a lazy metric. Faces at r = 0 have no length. Both vanish where p / r is
-proportional to exp(-Phi / beta), so the stationary states are Gibbs states with the cells' own areas
-r h_r h_phi as weights; and the free energy, int p log(p / r) for its entropy, falls.
+Scharfetter-Gummel's with the length of the face and the angular mobility m = g^{phi phi}: 1/r^2,
+or 1/r^2 + 1/(2 lambda^2) in a lazy metric. Faces at r = 0 have no length. Both vanish where p / r
+is proportional to exp(-Phi / beta), so the stationary states are Gibbs states with the cells' own
+areas r h_r h_phi as weights; and the free energy, int p log(p / r) for its entropy, falls.
 """
 
 from __future__ import annotations

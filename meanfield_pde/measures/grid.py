@@ -101,7 +101,7 @@ class Grid:
         return cls(*_sides(lower, upper, cells), periodic=True)
 
     @classmethod
-    def polar(cls, radius: float, cells: Sequence[int], inner: float = 0.0) -> Grid:
+    def polar(cls, radius: float, cells: int | Sequence[int], inner: float = 0.0) -> Grid:
         """Disc, or the ring from ``inner`` to ``radius``, cut along r and phi; phi from -pi.
 
         The circle at ``inner`` is a wall; at r = 0 its length is 0, and nothing crosses it.
@@ -119,8 +119,7 @@ class Grid:
         """
         outer = check.number("radius", radius, "give a positive radius", above=0)
         least = check.number("inner", inner, "0 gives the whole disc", least=0)
-        counts = [cells] if np.ndim(cells) == 0 else list(cells)
-        return cls((least, -np.pi), (outer, np.pi), tuple(counts), coordinates="polar")
+        return cls(*_sides((least, -np.pi), (outer, np.pi), cells), coordinates="polar")
 
     @property
     def is_polar(self) -> bool:

@@ -68,9 +68,10 @@ class LazyMetric:
     def distance(self, x: Array, y: Array) -> Array:
         """d_lambda between points (..., 2) of two arrays that broadcast, shape (...).
 
-        The angle of the best rotation lies between 0 and that from x to y: its mirror image there is
-        shorter than any beyond, and brings x as near. On this interval the derivative changes sign
-        once, since sin is concave on [0, pi].
+        The angle of the best rotation lies between 0 and that from x to y: any beyond has a mirror
+        image that is shorter and brings x as near. In between the derivative changes sign once,
+        since sin is concave on [0, pi]. Angles on the whole line in place of [-pi, pi] give the
+        same: longer representatives of a rotation only cost more.
 
         Raises
         ------

@@ -55,8 +55,13 @@ def symmetrise(mu: Measure, group: Group) -> Measure:
     images = group.cell_images(mu.grid)
     if images is not None:
         return Density(mu.grid, orbit_average(mu.values, images), mu.remap_error)
+    return average_of_moved(mu, group.on_z(mu.grid.dim), group.weights)
+
+
+def average_of_moved(mu: Density, matrices: Array, weights: Array) -> Density:
+    """Weighted mean of a density's images, each remapped, with the smearing that was measured."""
     total, worst = np.zeros(mu.grid.shape), 0.0
-    for weight, matrix in zip(group.weights, group.on_z(mu.grid.dim), strict=True):
+    for weight, matrix in zip(weights, matrices, strict=True):
         if np.array_equal(matrix, np.eye(len(matrix))):
             total += weight * mu.values
             continue
