@@ -42,8 +42,8 @@ class GradientFlow:
         beta) P dB, and a law that lives on E^G stays there (Maass and Fontbona, arXiv 2405.19995,
         Theorem 5). The density of such a law is solved on a grid of E^G.
     metric : LazyMetric, optional
-        Lazy quotient metric of the plane, for densities on a `Grid.polar`; Euclidean where it is
-        left out.
+        Lazy quotient metric of the plane, for densities on a `Grid.polar` and for particles;
+        Euclidean where it is left out.
 
     Raises
     ------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
@@ -160,11 +161,6 @@ def simulate(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
-    if problem.flow.metric is not None:
-        raise ValueError(
-            "problem must have a flow in the Euclidean metric for particles, got a lazy one; use "
-            "mf.solve on a Grid.polar"
-        )
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
@@ -227,7 +223,9 @@ def _advance(
                 velocity = energy.drift(Cloud(points), batch)
                 amplitude = np.sqrt(2 * beta * time)
                 kick = noise() if projection is None else noise() @ projection
+                angles = _turns(problem.flow, points, velocity, time, rng)
                 share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
+                _turn(points, angles)
                 _refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
                 if not np.isfinite(points).all():
                     raise SimulationError(
@@ -251,6 +249,35 @@ def _noise(
         drawn = rng.standard_normal(shape)
         return lambda: drawn
     return beside.submit(rng.standard_normal, shape).result
+
+
+def _turns(
+    flow: GradientFlow, points: Array, velocity: Array, time: float, rng: np.random.Generator
+) -> Array | None:
+    """Angles by which particles turn in a step in a lazy metric, None in the Euclidean one.
+
+    The mobility is ``I + J z (J z)^T / (2 lambda^2)``, and J z has no divergence: its part of the
+    noise is a rotation by a normal angle of variance ``beta time / lambda^2``.
+    """
+    if flow.metric is None:
+        return None
+    if points.shape[1] != 2:
+        raise ValueError(
+            f"metric must be left out for particles in dimension {points.shape[1]}, got a lazy "
+            "one; it is the plane's"
+        )
+    torque = points[:, 0] * velocity[:, 1] - points[:, 1] * velocity[:, 0]
+    noise = rng.standard_normal(len(points)) if flow.energy.beta else 0.0
+    drawn = np.sqrt(flow.energy.beta * time) / flow.metric.scale * noise
+    return np.asarray(time * torque / (2 * flow.metric.scale**2) + drawn)
+
+
+def _turn(points: Array, angles: Array | None) -> None:
+    """Rotate every point by its angle, in place."""
+    if angles is not None:
+        cosine, sine = np.cos(angles), np.sin(angles)
+        x, y = points.T.copy()
+        points[:, 0], points[:, 1] = cosine * x - sine * y, sine * x + cosine * y
 
 
 def _refuse_leaps(share: float, t: float, dt: float) -> None:
@@ -280,5 +307,10 @@ def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
     grid = problem.initial.grid
     if grid.is_polar:
         return np.zeros(dim), np.ones(dim), _kernels.FREE
+    if problem.flow.metric is not None:
+        raise ValueError(
+            "metric must be left out on a cartesian grid, got a lazy one, whose flow turns particles "
+            "across the sides of a box; start from a density on a Grid.polar, or from a sampler"
+        )
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
     return np.array(grid.lower), np.array(grid.upper), kind

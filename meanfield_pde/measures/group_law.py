@@ -62,7 +62,7 @@ class GroupLaw:
     --------
     >>> law = GroupLaw.arc(spread=1.0)
     >>> mean = law.average(lambda x: x[..., 0])
-    >>> round(float(mean(np.array([1.0, 0.0]))), 12) == round(np.sin(1.0), 12)
+    >>> float(mean(np.array([1.0, 0.0])).round(12)) == float(np.sin(1.0).round(12))
     True
     """
 
@@ -80,7 +80,8 @@ class GroupLaw:
             )
         if weights.min() < 0 or abs(weights.sum() - 1) > SUM:
             raise ValueError(
-                f"weights must be nonnegative and sum to 1, got {weights.tolist()}; divide by the sum"
+                f"weights must be nonnegative and sum to 1, got {weights.tolist()}; divide by "
+                "the sum"
             )
         object.__setattr__(self, "weights", weights)
 
@@ -102,7 +103,7 @@ class GroupLaw:
 
     @classmethod
     def arc(cls, spread: float, nodes: int = 32) -> GroupLaw:
-        """Uniform law of the rotations of the plane by angles in [-spread, spread], by Gauss's rule.
+        """Uniform law of the rotations by angles in [-spread, spread], by Gauss's rule.
 
         Parameters
         ----------
@@ -211,16 +212,16 @@ class GroupLaw:
 def _arc_matrix(grid: Grid, spread: float) -> Array:
     """Share of each cell of a ring (row) in every other (column) after a random turn.
 
-    A turn by s cells leaves the share ``max(0, 1 - |k - s|)`` in the k-th next; its mean over s is a
-    difference of antiderivatives.
+    A turn by s cells leaves the share ``max(0, 1 - |k - s|)`` in the k-th next; its mean over s is
+    a difference of antiderivatives.
     """
     n, reach = grid.cells[1], spread / grid.spacing[1]
-    offsets = np.arange(-int(reach) - 2, int(reach) + 3)
+    offsets: Array = np.arange(-int(reach) - 2.0, int(reach) + 3.0)
 
     def below(s: Array) -> Array:
         cut = np.clip(s, -1.0, 1.0)
         return np.asarray(0.5 + cut - 0.5 * cut * np.abs(cut))
 
     share = (below(offsets + reach) - below(offsets - reach)) / (2 * reach)
-    ring = np.bincount(offsets % n, share, minlength=n)
-    return ring[(np.arange(n)[None, :] - np.arange(n)[:, None]) % n]
+    ring = np.bincount(offsets.astype(int) % n, share, minlength=n)
+    return np.asarray(ring[(np.arange(n)[None, :] - np.arange(n)[:, None]) % n], dtype=np.float64)
