@@ -72,7 +72,9 @@ def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
         lower, upper = (np.atleast_1d(attributes[name]).tolist() for name in ("lower", "upper"))
         values = data["density"].values
         shape = tuple(lower), tuple(upper), values.shape[1:]
-        axes = str(attributes.get("coordinates", "cartesian"))  # older files have no such entry
+        axes = str(
+            attributes.get("coordinate_system", "cartesian")
+        )  # older files have no such entry
         grid = Grid(*shape, bool(attributes["periodic"]), axes)
         statistics = json.loads(attributes["statistics"])
         solution = Solution(

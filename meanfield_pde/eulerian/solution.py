@@ -115,7 +115,7 @@ class Solution:
             "lower": grid.lower,
             "upper": grid.upper,
             "periodic": int(grid.periodic),
-            "coordinates": grid.coordinates,
+            "coordinate_system": grid.coordinates,
             "flux": statistics.flux,
             "stepper": statistics.stepper,
             "reason": statistics.reason,
