@@ -71,11 +71,9 @@ def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
         attributes = data.attrs
         lower, upper = (np.atleast_1d(attributes[name]).tolist() for name in ("lower", "upper"))
         values = data["density"].values
-        shape = tuple(lower), tuple(upper), values.shape[1:]
-        axes = str(
-            attributes.get("coordinate_system", "cartesian")
-        )  # older files have no such entry
-        grid = Grid(*shape, bool(attributes["periodic"]), axes)
+        sides = tuple(lower), tuple(upper), values.shape[1:]
+        coordinates = str(attributes.get("coordinate_system", "cartesian"))  # not in older files
+        grid = Grid(*sides, bool(attributes["periodic"]), coordinates)
         statistics = json.loads(attributes["statistics"])
         solution = Solution(
             problem,

@@ -309,8 +309,9 @@ def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
         return np.zeros(dim), np.ones(dim), _kernels.FREE
     if problem.flow.metric is not None:
         raise ValueError(
-            "metric must be left out on a cartesian grid, got a lazy one, whose flow turns particles "
-            "across the sides of a box; start from a density on a Grid.polar, or from a sampler"
+            "metric must be left out on a cartesian grid, got a lazy one, whose flow turns "
+            "particles across the sides of a box; start from a density on a Grid.polar, or from "
+            "a sampler"
         )
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
     return np.array(grid.lower), np.array(grid.upper), kind

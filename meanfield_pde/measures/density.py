@@ -37,7 +37,7 @@ class Density:
     ----------
     grid : Grid
     values : array of grid.shape
-        Cell averages (mass per volume), finite and nonnegative.
+        Cell averages (mass per volume; per dr dphi on a polar grid), finite and nonnegative.
     remap_error : float
         L1 size of the smearing by a conservative remap, 0 for a density that was never remapped.
 

@@ -89,7 +89,8 @@ class Setting:
                 energy = with_variant(energy, variant, self.symmetry)
             if fault == "potential":
                 energy = energy + Potential(lambda z: TILT * self.tilt(z))
-            flow = GradientFlow(energy, self.problem.flow.rate)
+            own = self.problem.flow
+            flow = GradientFlow(energy, own.rate, metric=own.metric)
             problem = Problem(flow, self.start(start), self.problem.t1)
             self._solutions[key] = solve(problem, save=SAVES, **self.options)
         return self._solutions[key]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from meanfield_pde.energies.energy import Entropy
-from meanfield_pde.eulerian.flux import Generator, ScharfetterGummel
+from meanfield_pde.energies.energy import Entropy, smooth_functional
+from meanfield_pde.eulerian.flux import Generator
 from meanfield_pde.eulerian.gibbs import gibbs
+from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
@@ -55,9 +56,10 @@ def energy_decreases(setting: Setting) -> Finding:
 def reaches_gibbs(setting: Setting) -> Finding:
     """L1 distance of the flow at a late time from the Gibbs law, found without time stepping."""
     energy, rho, distance = setting.energy, setting.initial, np.inf
+    flow = GradientFlow(energy, metric=setting.problem.flow.metric)
     span = setting.problem.t1
     for _ in range(9):
-        late = solve(Problem(GradientFlow(energy), rho, span), **setting.options)
+        late = solve(Problem(flow, rho, span), **setting.options)
         rho = late.densities[-1]
         stationary = gibbs(energy, setting.grid, start=rho)
         distance = float(l1(rho, stationary))
@@ -88,8 +90,11 @@ CLAIMS: dict[str, Claim] = {
 
 def _generator(setting: Setting, values: Array | None = None) -> Generator:
     rho = setting.initial.values if values is None else values
-    potential = setting.energy.smooth.on(setting.grid).potential(rho)
-    return ScharfetterGummel().transport(setting.grid, potential, setting.energy.beta)
+    energy, grid = setting.energy, setting.grid
+    flux = fluxes_on(grid, setting.problem.flow.metric, "sg")["sg"]
+    transport = flux.transport(grid, smooth_functional(energy, grid).potential(rho), energy.beta)
+    assert isinstance(transport, Generator)
+    return transport
 
 
 def _outflow(forward: Array, backward: Array) -> Array:
