@@ -63,6 +63,7 @@ def test_claims_have_what_they_need(name):
     case = mf.load_case(name)
     has = {"group": case.group is not None, "risk": risk_of(case) is not None}
     has["diffusion"] = case.problem.flow.energy.beta > 0
+    has["lazy metric"] = case.problem.flow.metric is not None
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

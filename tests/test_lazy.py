@@ -421,3 +421,54 @@ def test_wrong_arguments_of_laws():
     refuses(lambda: law.average(3.0), "function", "3.0", "function of x")
     refuses(lambda: law.symmetrise(mf.Cloud([1.0, 2.0])), "mu", "dimension 1", "dim=1")
     refuses(lambda: law.symmetrise(3.0), "mu", "float", "measure")
+
+
+# -- claims
+
+
+def lazy_case(*settings):
+    return mf.load_case("lazy-rotations").with_settings(["grid.cells=[16, 24]", *settings])
+
+
+def test_claims_of_a_lazy_flow():
+    names = ["lazy-distance-is-metric", "lazy-average-bound"]
+    case = lazy_case()
+    report = mf.validate(case, claims=names)
+    assert report.passed, report.table()
+    assert report.verdicts == (True, True)
+    flat = mf.Problem(mf.GradientFlow(mf.Entropy()), case.problem.initial, 1.0)
+    refuses(lambda: mf.validate(flat, claims=names), "lazy metric", "without", "drop the claim")
+    assert not any(row["claim"] in names for row in mf.validate(flat).rows)
+
+
+def test_planted_a_distance_that_is_none_is_caught(monkeypatch):
+    """Squares of distances break the triangle inequality."""
+    distance = mf.LazyMetric.distance
+    monkeypatch.setattr(mf.LazyMetric, "distance", lambda self, x, y: distance(self, x, y) ** 2)
+    assert not mf.validate(lazy_case(), claims=["lazy-distance-is-metric"]).passed
+
+
+def test_planted_a_bound_that_is_too_small_is_caught(monkeypatch):
+    bound = mf.GroupLaw.displacement
+    monkeypatch.setattr(mf.GroupLaw, "displacement", lambda self, g: 0.99 * bound(self, g))
+    assert not mf.validate(lazy_case(), claims=["lazy-average-bound"]).passed
+
+
+def test_claims_are_of_the_flow_in_its_metric():
+    """E z^2 of a law off centre decays faster by 4 beta / (2 l^2); claims once lost the metric."""
+    from meanfield_pde.studies.setting import Setting
+
+    case = lazy_case("initial={kind='gaussian', mean=[1.0, 0.0], cov=0.04}")
+    final = Setting(case.problem, None).flow("stated", "given").densities[-1]
+    z = final.grid.points[..., 0] + 1j * final.grid.points[..., 1]
+    assert abs((final.masses * z**2).sum() - np.exp(-2 - 4 * 0.25 / 0.5)) < 5e-3
+
+
+def test_cases_state_the_metric():
+    assert lazy_case("metric.scale=0.7").problem.flow.metric == mf.LazyMetric(0.7)
+    assert lazy_case().problem.initial.grid == mf.Grid.polar(3.5, (16, 24))
+    box = "kind = 'box', lower = [-4, -4], upper = [4, 4], cells = [8, 8]"
+    with pytest.raises(
+        mf.CaseError, match=r"metric must be left out on a box, got 'lazy'; .*polar"
+    ):
+        mf.load_case("lazy-rotations").with_settings([f"grid={{{box}}}"])

@@ -113,9 +113,14 @@ class Case:
             energy = term if energy is None else energy + term
         assert energy is not None
         rate = None if schema.rate is None else schema.rate.build()
-        problem = Problem(
-            self._made("energy", lambda: GradientFlow(energy, rate)), initial, schema.t1
-        )
+        metric = None if schema.metric is None else schema.metric.build()
+        if schema.metric is not None and not grid.is_polar:
+            raise CaseError(
+                f"{self.origin}: metric must be left out on a {schema.grid.kind}, got "
+                f"{schema.metric.kind!r}; it acts on grid.kind = 'polar'"
+            )
+        flow = self._made("energy", lambda: GradientFlow(energy, rate, metric=metric))
+        problem = Problem(flow, initial, schema.t1)
         self._made("times", lambda: problem.save_times(schema.save))
         return problem
 

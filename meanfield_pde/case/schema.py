@@ -19,6 +19,7 @@ from meanfield_pde.flows.gradient_flow import Rate
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.lazy import LazyMetric
 
 MAX_CELLS = 10_000_000
 """More cells than that are a slip of the pen, and would fill the memory."""
@@ -40,6 +41,32 @@ class GridTable(Table):
             raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
         make = Grid.box if self.kind == "box" else Grid.torus
         return make(self.lower, self.upper, self.cells)
+
+
+class PolarGridTable(Table):
+    """``[grid]``: a disc, or the ring from ``inner`` to ``radius``, cut along r and phi."""
+
+    kind: Literal["polar"]
+    radius: Positive
+    inner: Annotated[float, Field(ge=0)] = 0.0
+    cells: list[Count]
+
+    def build(self) -> Grid:
+        """Make the grid."""
+        if (size := math.prod(self.cells)) > MAX_CELLS:
+            raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
+        return Grid.polar(self.radius, self.cells, self.inner)
+
+
+class LazyTable(Table):
+    """``[metric]``: the lazy quotient metric of the plane under rotations."""
+
+    kind: Literal["lazy"]
+    scale: Positive
+
+    def build(self) -> LazyMetric:
+        """Make the metric."""
+        return LazyMetric(self.scale)
 
 
 class GaussianInitial(Table):
@@ -223,7 +250,8 @@ class Schema(Table):
     t1: Positive
     save: Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)] = 5
     rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
-    grid: GridTable
+    grid: Annotated[GridTable | PolarGridTable, Field(discriminator="kind")]
+    metric: LazyTable | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[
         GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,

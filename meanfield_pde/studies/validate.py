@@ -112,6 +112,7 @@ def _expected(
 ) -> dict[str, bool]:
     has = {"group": setting.group is not None, "risk": setting.risk is not None}
     has["diffusion"] = setting.energy.beta > 0
+    has["lazy metric"] = setting.problem.flow.metric is not None
     if claims is None:
         return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
     if isinstance(claims, str):

@@ -7,9 +7,9 @@ and Fontbona, "Symmetries in Overparametrized Neural Networks: A Mean-Field View
 arXiv 2405.19995).
 """
 
-from meanfield_pde.studies.claims import flows, network, scheme
+from meanfield_pde.studies.claims import flows, lazy, network, scheme
 from meanfield_pde.studies.claims.claim import Claim as Claim
 from meanfield_pde.studies.claims.claim import Finding as Finding
 
-CLAIMS: dict[str, Claim] = {**network.CLAIMS, **flows.CLAIMS, **scheme.CLAIMS}
+CLAIMS: dict[str, Claim] = {**network.CLAIMS, **flows.CLAIMS, **scheme.CLAIMS, **lazy.CLAIMS}
 """All claims by name."""

@@ -32,7 +32,7 @@ class Finding:
 class Claim:
     """A statement, where it is from, and how it is checked.
 
-    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``.
+    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``, ``lazy metric``.
     """
 
     statement: str
