@@ -192,8 +192,8 @@ def test_a_lazy_flow_also_turns(grid):
             for metric in (None, mf.LazyMetric(scale))
         )
         size = np.abs(lazy).max()
-        assert (np.abs(lazy - flat - turns).max() < 1e-13 * size) is invariant
-        assert (np.abs(turns @ flat - flat @ turns).max() < 1e-13 * size**2) is invariant
+        assert bool(np.abs(lazy - flat - turns).max() < 1e-13 * size) is invariant
+        assert bool(np.abs(turns @ flat - flat @ turns).max() < 1e-13 * size**2) is invariant
 
 
 # -- flows
@@ -460,7 +460,7 @@ def test_particles_turn():
     start = mf.Density.gaussian(grid, (1.0, 0.5), (0.25, 0.36))
     lazy = mf.Problem(flow(well, beta, mf.LazyMetric(0.5)), start, 0.8)
     run = mf.simulate(lazy, particles=1500, seeds=8, dt=0.01, seed=3)
-    density, distances = mf.solve(lazy), ["sliced_w2", "mmd"]
+    density, distances = mf.solve(lazy), ["sliced_w2"]
     assert mf.compare(density, run, distances).passed
     plain = mf.simulate(mf.Problem(flow(well, beta), start, 0.8), 1500, seeds=8, dt=0.01, seed=3)
     assert not mf.compare(density, plain, distances).passed
