@@ -472,3 +472,5 @@ def test_cases_state_the_metric():
         mf.CaseError, match=r"metric must be left out on a box, got 'lazy'; .*polar"
     ):
         mf.load_case("lazy-rotations").with_settings([f"grid={{{box}}}"])
+    with pytest.raises(mf.CaseError, match="cells must be at most"):
+        lazy_case("grid.cells=[10000, 10000]")

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from reference import order, refuses
+from reference import exponential, order, refuses
 from scipy.special import ive, jn_zeros, jnp_zeros, jv
 
 import meanfield_pde as mf
@@ -216,6 +216,25 @@ def test_structure(stepper, metric, beta):
     energy = solution.problem.flow.energy
     values = [energy.value(rho) for rho in solution.densities]
     np.testing.assert_allclose(solution.energy, values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (1, 2), (2, 1), (3, 2), (2, 3), (4, 5)])
+@pytest.mark.parametrize("inner", [0.0, 0.5])
+@pytest.mark.parametrize("metric", METRICS, ids=ids)
+def test_few_cells_against_the_exponential(cells, inner, metric):
+    """b2 has no error in time; the matrix is the slow one, squared in long doubles."""
+    grid, beta, t = mf.Grid.polar(2.0, cells, inner=inner), 0.3, 0.7
+    slow = generator(
+        grid, tilted(grid.points), beta, lambda r: 1 + (0 if metric is None else 2 * r * r)
+    )
+    start = mf.Density(grid, np.random.default_rng(5).random(cells)).normalised()
+    problem = mf.Problem(flow(tilted, beta, metric), start, t)
+    exact = (exponential(slow, t) @ start.values.ravel()).astype(float).reshape(cells)
+    found = mf.solve(problem, stepper="b2").densities[-1].values
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12 * exact.max())
+    for stepper in ("b1", "mprk22", "heun"):
+        found = mf.solve(problem, stepper=stepper, tolerance=1e-5).densities[-1].values
+        np.testing.assert_allclose(found, exact, rtol=0, atol=3e-3 * exact.max())
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=ids)

@@ -76,8 +76,8 @@ def solve(
         A group that permutes the cells and leaves the energy invariant. Then an invariant density
         stays so to the last bit (`symmetrise` makes one), and with explicit steppers the flow of
         the image of any density is the image of its flow, to the last bit (on a torus, where its
-        middle or its corner is 0); without, both hold to rounding. Densities that are not invariant
-        cost an evaluation of the energy for each element.
+        middle or its corner is 0; on a polar grid to rounding); without, both hold to rounding.
+        Densities that are not invariant cost an evaluation of the energy for each element.
 
     Returns
     -------

@@ -8,8 +8,8 @@ For a group G with a norm nu that moves points by isometries, and lambda >= 0,
 as lambda grows. A group norm vanishes at e alone, and nu(g^-1) = nu(g), nu(gh) <= nu(g) + nu(h);
 they make the triangle inequality.
 
-Rotations of the plane, with nu = sqrt(2) times the angle in [0, pi]: d_lambda is the geodesic
-distance of
+Rotations of the plane, with nu = sqrt(2) times the angle in [0, pi], the length of the arc of
+matrices in the Frobenius norm: d_lambda is the geodesic distance of
 
 .. math:: dr^2 + r^2 \frac{2 \lambda^2}{2 \lambda^2 + r^2} d\phi^2.
 
