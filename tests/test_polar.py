@@ -534,6 +534,8 @@ def test_wrong_arguments():
     box = mf.Density.gaussian(mf.Grid.box((-4, -4), (4, 4), (16, 16)), (0.5, 0.0), 0.2)
     lazy = flow(bowl, 0.3, mf.LazyMetric(1.0))
     refuses(lambda: flow(bowl, 0.3, 1.0), "metric", "float", "mf.LazyMetric")
+    noisy = {"metric": mf.LazyMetric(1.0), "noise": mf.Group.swap()}
+    refuses(lambda: flow(bowl, 0.3, **noisy), "noise", "swap", "rotations")
     refuses(lambda: mf.solve(mf.Problem(lazy, box, 1.0)), "metric", "lazy", "Grid.polar")
     refuses(lambda: mf.simulate(mf.Problem(lazy, box, 1.0)), "metric", "lazy", "Grid.polar")
     problem = mf.Problem(lazy, rho, 0.1)

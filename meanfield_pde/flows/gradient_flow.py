@@ -80,6 +80,11 @@ class GradientFlow:
             check.instance("noise", self.noise, Group, "the noise is projected on its E^G")
         if self.metric is not None:
             check.instance("metric", self.metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
+            if self.noise is not None:
+                raise ValueError(
+                    f"noise must be left out in a lazy metric, got {self.noise.name}; its rotations "
+                    "leave every fixed subspace but the origin"
+                )
         if self.reaction != 0:
             raise ValueError(
                 f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"

@@ -1,10 +1,9 @@
 """Uniform cell-centred grids in one and two dimensions.
 
 A grid cuts a box (no mass crosses its boundary), a torus, or a disc in its polar coordinates into
-equal cells. Centres are computed
-as ``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has bitwise antisymmetric
-coordinates: a reflection maps centres to centres without rounding, and symmetric data stay
-symmetric to the last bit.
+equal cells. Centres are computed as ``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has
+bitwise antisymmetric coordinates: a reflection maps centres to centres without rounding, and
+symmetric data stay symmetric to the last bit.
 
 On a polar grid the cells are equal in the coordinates (r, phi). Their centres are points of the
 plane, where functions of z are taken, and densities count mass per dr dphi: r times the density in
