@@ -82,8 +82,8 @@ class GradientFlow:
             check.instance("metric", self.metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
             if self.noise is not None:
                 raise ValueError(
-                    f"noise must be left out in a lazy metric, got {self.noise.name}; its rotations "
-                    "leave every fixed subspace but the origin"
+                    f"noise must be left out in a lazy metric, got {self.noise.name}; its "
+                    "rotations leave every fixed subspace but the origin"
                 )
         if self.reaction != 0:
             raise ValueError(
