@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from meanfield_pde.lagrangian.simulate import SimulationError as SimulationError
     from meanfield_pde.lagrangian.simulate import simulate as simulate
     from meanfield_pde.measures import distance as distance
+    from meanfield_pde.measures.chart import Chart as Chart
     from meanfield_pde.measures.cloud import Cloud as Cloud
     from meanfield_pde.measures.density import Density as Density
     from meanfield_pde.measures.grid import Grid as Grid
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.lazy import LazyMetric as LazyMetric
     from meanfield_pde.measures.lazy import lazy_distance as lazy_distance
     from meanfield_pde.measures.symmetry import asymmetry as asymmetry
+    from meanfield_pde.measures.symmetry import lift as lift
     from meanfield_pde.measures.symmetry import project as project
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
     from meanfield_pde.storage import load_run as load_run
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.files import StorageError as StorageError
+    from meanfield_pde.studies.optima import Optimum as Optimum
+    from meanfield_pde.studies.optima import infimum as infimum
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
     from meanfield_pde.studies.validate import validate as validate
@@ -73,6 +77,7 @@ _HOMES = {
     "B1": "eulerian.stepper",
     "Case": "case",
     "CaseError": "case",
+    "Chart": "measures.chart",
     "Cloud": "measures.cloud",
     "compare": "studies.compare",
     "convergence": "studies.convergence",
@@ -93,16 +98,19 @@ _HOMES = {
     "GroupLaw": "measures.group_law",
     "Heun": "eulerian.stepper",
     "Huber": "energies.loss",
+    "infimum": "studies.optima",
     "Interaction": "energies.interaction",
     "Langevin": "lagrangian.dynamics",
     "lazy_distance": "measures.lazy",
     "LazyMetric": "measures.lazy",
+    "lift": "measures.symmetry",
     "list_cases": "case",
     "load_case": "case",
     "load_run": "storage",
     "load_solution": "storage",
     "Loss": "energies.loss",
     "Network": "energies.risk",
+    "Optimum": "studies.optima",
     "Penalty": "energies.potential",
     "Potential": "energies.potential",
     "Problem": "flows.problem",

@@ -19,6 +19,7 @@ from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.lagrangian.dynamics import DYNAMICS
 from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.studies.files import StorageError, whole
@@ -71,9 +72,10 @@ def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
         attributes = data.attrs
         lower, upper = (np.atleast_1d(attributes[name]).tolist() for name in ("lower", "upper"))
         values = data["density"].values
-        sides = tuple(lower), tuple(upper), values.shape[1:]
-        coordinates = str(attributes.get("coordinate_system", "cartesian"))  # not in older files
-        grid = Grid(*sides, bool(attributes["periodic"]), coordinates)
+        given = attributes["chart"]
+        chart = Chart.from_entries(json.loads(given)) if given else None
+        periodic = bool(attributes["periodic"])
+        grid = Grid(tuple(lower), tuple(upper), values.shape[1:], periodic, chart)
         statistics = json.loads(attributes["statistics"])
         solution = Solution(
             problem,

@@ -277,6 +277,18 @@ factor = -1.0
     assert case.problem.save_times(case.solve_options()["save"]).size == 5
 
 
+def test_groups_that_act_on_outputs():
+    case = mf.load_case("swap-vector")
+    assert case.group.on_y(2).tolist() == case.group.matrices.tolist()
+    risk = plain_risk(case.problem.flow.energy.terms[0][1])
+    assert risk.unit == mf.Unit.separate_ridge("tanh")
+    np.testing.assert_allclose(risk.predict(mf.Cloud([[1.0, 2.0], [2.0, 1.0]])), risk.data.y)
+    alone = case.with_settings(["group.outputs=false"])
+    assert alone.group.on_y(2).tolist() == [[[1, 0], [0, 1]]] * 2
+    report = mf.validate(alone.problem, alone.group, {"data-invariant": False})
+    assert report.passed
+
+
 @pytest.mark.parametrize("name", POTENTIALS)
 @pytest.mark.parametrize("dim", [1, 2])
 def test_gradients_of_named_potentials(name, dim):

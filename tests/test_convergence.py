@@ -336,7 +336,7 @@ class FrozenMPRK22(MPRK22):
     """Planted: the same for the implicit method."""
 
     def _on_a_line(self, state, generator, dt):
-        lines = Lines(generator, 0)
+        lines = Lines.of(generator, 0)
         return lines.euler(state.rho, dt), lines.second_order(state.rho, dt)
 
 

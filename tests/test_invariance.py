@@ -1,6 +1,7 @@
 """Symmetry along the flow: what stays invariant, what is one flow, and what must break."""
 
 from functools import lru_cache
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ import meanfield_pde as mf
 from meanfield_pde.eulerian import _kernels
 from meanfield_pde.eulerian.flux import FLUXES
 from meanfield_pde.eulerian.lines import Lines
-from meanfield_pde.eulerian.stepper import MPRK22, STEPPERS
+from meanfield_pde.eulerian.stepper import MPRK22, STEPPERS, Step
 
 ROUNDING = 1e-12
 """A thousand steps of a flow that does not amplify: 1e-16 a step, and a margin of ten."""
@@ -248,12 +249,12 @@ def test_splitting_one_way_alone_is_caught():
     """Planted: xyx without yxy. It keeps reflections, but not the exchange of axes."""
 
     class OneWay(MPRK22):
-        def _by_lines(self, state, generator, dt):
-            x, y = (Lines(generator, axis) for axis in (0, 1))
+        def _by_lines(self, state, dt, estimate):
+            x, y = (Lines.of(state.generator, axis) for axis in (0, 1))
             rho = x.second_order(state.rho, 0.5 * dt)
             rho = y.second_order(rho, dt)
             rho = x.second_order(rho, 0.5 * dt)
-            return state.rho, rho
+            return Step(rho, 0.0)
 
     problem = square_problem(square_grid(False), symmetric=True)
     both, one = (
@@ -334,8 +335,10 @@ def test_an_order_of_summation_is_caught(monkeypatch, periodic):
 def test_different_widths_in_the_plane_are_caught(monkeypatch):
     rates = _kernels.scharfetter_gummel_rates
 
-    def uneven(phi, decay, beta, scale, *rest):
-        rates(phi, decay, beta, scale * [1, 1 + 1e-9], *rest)
+    width = cycle((1.0, 1.0 + 1e-9))  # one axis after the other
+
+    def uneven(phi, beta, scale, *rest):
+        rates(phi, beta, scale * next(width), *rest)
 
     monkeypatch.setattr(_kernels, "scharfetter_gummel_rates", uneven)
     swapped.cache_clear()

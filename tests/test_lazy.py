@@ -460,7 +460,7 @@ def test_claims_are_of_the_flow_in_its_metric():
 
     case = lazy_case("initial={kind='gaussian', mean=[1.0, 0.0], cov=0.04}")
     final = Setting(case.problem, None).flow("stated", "given").densities[-1]
-    z = final.grid.points[..., 0] + 1j * final.grid.points[..., 1]
+    z = final.grid.places[..., 0] + 1j * final.grid.places[..., 1]
     assert abs((final.masses * z**2).sum() - np.exp(-2 - 4 * 0.25 / 0.5)) < 5e-3
 
 

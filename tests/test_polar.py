@@ -10,8 +10,9 @@ from scipy.special import ive, jn_zeros, jnp_zeros, jv
 import meanfield_pde as mf
 from meanfield_pde.eulerian import polar
 from meanfield_pde.eulerian.flux import FLUXES
-from meanfield_pde.eulerian.polar import Polar
+from meanfield_pde.eulerian.polar import PolarFlux
 from meanfield_pde.eulerian.stepper import STEPPERS
+from meanfield_pde.measures.chart import Polar
 
 METRICS = [None, mf.LazyMetric(0.5)]
 DISC = mf.Grid.polar(2.0, (6, 9))
@@ -39,15 +40,15 @@ def ids(metric):
 
 @pytest.mark.parametrize("grid", [DISC, RING], ids=["disc", "ring"])
 def test_cells_fill_the_disc(grid):
-    areas = grid.stretch(grid.mesh) * grid.volume
+    areas = grid.points[..., 0] * grid.volume
     inner, outer = grid.lower[0], grid.upper[0]
     assert areas.sum() == pytest.approx(math.pi * (outer**2 - inner**2), rel=1e-14)
     r, phi = grid.axes
     for i, j in np.ndindex(grid.shape):
         point = [r[i] * math.cos(phi[j]), r[i] * math.sin(phi[j])]
-        np.testing.assert_allclose(grid.points[i, j], point, rtol=1e-15)
-    np.testing.assert_allclose(grid.locate(grid.points), grid.mesh, atol=1e-14)
-    assert (grid.wraps, grid.periodic, grid.is_polar) == ((False, True), False, True)
+        np.testing.assert_allclose(grid.places[i, j], point, rtol=1e-15)
+    np.testing.assert_allclose(grid.chart.reduce(grid.places), grid.points, atol=1e-14)
+    assert (grid.wraps, grid.periodic, grid.chart) == ((False, True), False, Polar())
     assert phi[0] == -phi[-1]
     assert mf.Grid.box((0, 0), (1, 1), 2 * [2]).wraps == (False, False)
     assert mf.Grid.torus(0, 1, 3).wraps == (True,)
@@ -58,8 +59,10 @@ def test_wrong_polar_grids():
     refuses(lambda: mf.Grid.polar(1.0, (4, 4), inner=-0.5), "inner", "-0.5", "whole disc")
     refuses(lambda: mf.Grid.polar(1.0, (4, 4), inner=2.0), "lower", "2 and 1", "swap")
     refuses(lambda: mf.Grid.polar(1.0, 4), "lower, upper and cells", "(4,)", "pairs in 2D")
-    refuses(lambda: mf.Grid((0.0,), (1.0,), (3,), False, "polar"), "coordinates", "polar", "polar")
-    refuses(lambda: mf.Grid((0.0,), (1.0,), (3,), False, "r"), "coordinates", "'r'", "Grid.polar")
+    refuses(lambda: mf.Grid.box(0, 1, 3, Polar()), "chart", "2 and 1", "one side")
+    for lower, upper in (((0, 0), (1, 2 * np.pi)), ((-1, -np.pi), (1, np.pi))):
+        given = lower, upper, (3, 3), Polar()
+        refuses(lambda g=given: mf.Grid.box(*g), "chart", "rings", "Grid.polar")
 
 
 # -- densities
@@ -69,7 +72,7 @@ def test_densities_count_area():
     """Uniform: 1 / area in the plane, r / area per dr dphi; the mean of |z|^2 is R^2 / 2."""
     rho = mf.Density.uniform(DISC)
     area = math.pi * 4
-    plane = rho.values / DISC.stretch(DISC.mesh)
+    plane = rho.values / DISC.points[..., 0]
     np.testing.assert_allclose(plane, 1 / area, rtol=1e-14)
     fine = mf.Density.uniform(mf.Grid.polar(2.0, (200, 9)))
     assert fine.moment(2) == pytest.approx(2.0, rel=1e-4)
@@ -122,6 +125,27 @@ def test_turned_densities():
     np.testing.assert_allclose(other.mean(), 0, atol=grid.spacing[1] ** 2 / 8 * 1.12)
 
 
+@pytest.mark.parametrize("grid", [DISC, RING], ids=["disc", "ring"])
+def test_measures_of_the_plane(grid):
+    """Averages, transport, model outputs and the lifted cloud are those of the cells' places."""
+    rho = mf.Density(grid, np.random.default_rng(4).random(grid.shape)).normalised()
+    cloud = mf.Cloud(grid.places.reshape(-1, 2), rho.masses.ravel())
+    np.testing.assert_allclose(rho.mean(), cloud.weights @ cloud.points, atol=1e-15)
+    assert float(mf.distance.w2(rho, cloud)) < 1e-7
+    assert float(mf.distance.sliced_w2(rho, cloud)) < 1e-7
+    shifted = mf.Cloud(cloud.points + [0.3, -0.4], cloud.weights)
+    assert float(mf.distance.w2(rho, shifted)) == pytest.approx(0.5, rel=1e-9)
+    data = mf.Data.gauss_hermite(dim=2, nodes=4, target=lambda x: x[..., 0])
+    risk = mf.Risk(mf.Unit.ridge("tanh"), data)
+    np.testing.assert_allclose(risk.predict(rho), risk.predict(cloud), atol=1e-15)
+    assert risk.value(rho) == pytest.approx(risk.value(cloud), rel=1e-13)
+    lifted = mf.lift(rho)
+    np.testing.assert_array_equal(lifted.points, cloud.points)
+    np.testing.assert_array_equal(lifted.weights, cloud.weights)
+    assert mf.asymmetry(rho, mf.Group.swap()) > 0.1
+    assert mf.asymmetry(lifted, mf.Group.swap()) > 0.01
+
+
 # -- rates
 
 
@@ -154,10 +178,10 @@ def generator(grid, potential, beta, mobility):
 @pytest.mark.parametrize("metric", METRICS, ids=ids)
 def test_rates_against_faces(grid, metric):
     """Mobility relative to the Euclidean one: 1, or 1 + r^2 / (2 lambda^2)."""
-    beta, phi = 0.3, tilted(grid.points)
+    beta, phi = 0.3, tilted(grid.places)
     slow = generator(grid, phi, beta, lambda r: 1 + (0 if metric is None else r * r / (2 * 0.25)))
-    r = grid.stretch(grid.mesh)
-    found = Polar(metric).transport(grid, phi - beta * np.log(r), beta).matrix().toarray()
+    r = grid.points[..., 0]
+    found = PolarFlux(metric).transport(grid, phi - beta * np.log(r), beta).matrix().toarray()
     np.testing.assert_allclose(found, slow, rtol=1e-11, atol=1e-12 * np.abs(slow).max())
     gibbs = (r * np.exp(-phi / beta)).ravel()
     assert np.abs(slow @ gibbs).max() <= 1e-13 * np.abs(slow).max() * gibbs.max()
@@ -167,8 +191,8 @@ def test_rates_against_faces(grid, metric):
 
 def test_planted_no_stretch_has_another_stationary_law():
     """Without -beta log r in the potential the law is uniform per dr dphi."""
-    beta, phi = 0.3, tilted(DISC.points)
-    r = DISC.stretch(DISC.mesh)
+    beta, phi = 0.3, tilted(DISC.places)
+    r = DISC.points[..., 0]
     found = FLUXES["sg"].transport(DISC, phi, beta).matrix().toarray()
     gibbs = (r * np.exp(-phi / beta)).ravel()
     assert np.abs(found @ gibbs).max() > 1e-2 * np.abs(found).max() * gibbs.max()
@@ -182,13 +206,13 @@ def test_a_lazy_flow_also_turns(grid):
     lazily averaged over rotations. In a well that is not invariant it is not.
     """
     beta, scale, n, h = 0.3, 0.5, grid.cells[1], grid.spacing[1]
-    log_r = np.log(grid.stretch(grid.mesh))
+    log_r = np.log(grid.points[..., 0])
     turns = np.roll(np.eye(n), 1, axis=0) + np.roll(np.eye(n), -1, axis=0) - 2 * np.eye(n)
     turns = beta / (2 * scale**2) * np.kron(np.eye(grid.cells[0]), turns / h**2)
     for well, invariant in ((bowl, True), (tilted, False)):
-        phi = well(grid.points) - beta * log_r
+        phi = well(grid.places) - beta * log_r
         flat, lazy = (
-            Polar(metric).transport(grid, phi, beta).matrix().toarray()
+            PolarFlux(metric).transport(grid, phi, beta).matrix().toarray()
             for metric in (None, mf.LazyMetric(scale))
         )
         size = np.abs(lazy).max()
@@ -225,7 +249,7 @@ def test_few_cells_against_the_exponential(cells, inner, metric):
     """b2 has no error in time; the matrix is the slow one, squared in long doubles."""
     grid, beta, t = mf.Grid.polar(2.0, cells, inner=inner), 0.3, 0.7
     slow = generator(
-        grid, tilted(grid.points), beta, lambda r: 1 + (0 if metric is None else 2 * r * r)
+        grid, tilted(grid.places), beta, lambda r: 1 + (0 if metric is None else 2 * r * r)
     )
     start = mf.Density(grid, np.random.default_rng(5).random(cells)).normalised()
     problem = mf.Problem(flow(tilted, beta, metric), start, t)
@@ -241,7 +265,7 @@ def test_few_cells_against_the_exponential(cells, inner, metric):
 def test_rest_is_the_gibbs_law(metric):
     """And `gibbs` knows it; a step of any length leaves it."""
     grid, beta = mf.Grid.polar(4.0, (24, 32)), 0.4
-    weights = grid.stretch(grid.mesh) * np.exp(-tilted(grid.points) / beta)
+    weights = grid.points[..., 0] * np.exp(-tilted(grid.places) / beta)
     exact = weights / (weights.sum() * grid.volume)
     found = mf.gibbs(mf.Potential(tilted) + beta * mf.Entropy(), grid)
     np.testing.assert_allclose(found.values, exact, rtol=1e-12)
@@ -293,7 +317,7 @@ def test_ornstein_uhlenbeck(metric):
         exact = mf.Density.from_function(
             grid, lambda z: turned_ornstein_uhlenbeck(t, beta, scale, z, mean, variance)
         )
-        complex_ = grid.points[..., 0] + 1j * grid.points[..., 1]
+        complex_ = grid.places[..., 0] + 1j * grid.places[..., 1]
         moments = [(rho.masses * complex_**power).sum() for power in (1, 2)]
         square = (mean**2 + 2 * variance) * math.exp(-2 * t) + 2 * beta * (1 - math.exp(-2 * t))
         errors.append(
@@ -312,7 +336,7 @@ def test_ornstein_uhlenbeck(metric):
 def ring_rate(metric, k, n, radius=1.5, beta=0.3, t=0.2):
     """Rate at which the mode cos k phi of a law on a ring of one cell decays, from a solve."""
     grid = mf.Grid.polar(radius + 0.05, (1, n), inner=radius - 0.05)
-    shape = 1 + 0.5 * np.cos(k * grid.mesh[..., 1])
+    shape = 1 + 0.5 * np.cos(k * grid.points[..., 1])
     start = mf.Density(grid, shape).normalised()
     solution = mf.solve(
         mf.Problem(mf.GradientFlow(beta * mf.Entropy(), metric=metric), start, t), stepper="b2"
@@ -427,7 +451,7 @@ def test_small_lambda_leaves_the_radius_alone():
         gaps.append(np.abs(found - exact).sum() * line.volume)
     assert order(scales[:3], gaps[:3]) < -1.5
     assert gaps[-1] < 0.1 * np.abs(free - exact).sum() * line.volume
-    conditional = np.exp(-tilt * rho.grid.points[..., 0] / beta)
+    conditional = np.exp(-tilt * rho.grid.places[..., 0] / beta)
     shares = rho.values / rho.values.sum(axis=1, keepdims=True)
     conditional /= conditional.sum(axis=1, keepdims=True)
     weight = rho.values.sum(axis=1) / rho.values.sum()
@@ -547,3 +571,9 @@ def test_wrong_arguments():
     refuses(lambda: mf.residual(solution), "solution", "polar", "closed form")
     cloud = mf.Problem(flow(bowl, 0.1, mf.LazyMetric(1.0)), mf.Cloud(np.eye(3)), 0.1)
     refuses(lambda: mf.simulate(cloud, particles=3), "metric", "3", "plane")
+    half = mf.Grid.box((-1, 0), (1, 1), (4, 4), mf.Chart.quotient(mf.Group.reflection(2, 1)))
+    law = mf.GroupLaw.arc(1.0)
+    refuses(lambda: law.symmetrise(mf.Density.uniform(half)), "mu", "Mirrors", "lift")
+    charted = "grid={kind='polar', radius=3.5, cells=[8, 12]}", "chart={kind='radius', dim=2}"
+    with pytest.raises(mf.CaseError, match="kind must be box with a table .chart., got polar"):
+        mf.load_case("lazy-rotations").with_settings(charted)

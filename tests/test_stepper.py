@@ -443,7 +443,7 @@ def test_implicit_euler_against_dense(grid, dt):
     assert found.sum() == pytest.approx(rho.sum(), rel=loose)
 
 
-@pytest.mark.parametrize("shape", [(9, 8), (3, 40), (17, 33)])
+@pytest.mark.parametrize("shape", [(9, 8), (3, 40), (17, 33), (33, 65)])
 @pytest.mark.parametrize("make", [mf.Grid.box, mf.Grid.torus])
 def test_lines_of_an_axis(make, shape):
     """Each line alone, in either direction; fewer than are solved at once, and more."""
@@ -455,7 +455,7 @@ def test_lines_of_an_axis(make, shape):
         matrix = np.eye(grid.size) - 0.7 * line_generator(grid, phi, BETA, axis)
         exact = np.linalg.solve(matrix, rho.ravel()).reshape(grid.shape)
         for values in (rho, np.asfortranarray(rho)):
-            found = Lines(built, axis).euler(values, 0.7)
+            found = Lines.of(built, axis).euler(values, 0.7)
             np.testing.assert_allclose(found, exact, rtol=1e-12)
 
 

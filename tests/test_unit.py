@@ -52,6 +52,15 @@ UNITS = {
         )
         for name, s in SLOW.items()
     },
+    **{
+        f"separate ridge {name}": (
+            Unit.separate_ridge(name, 3),
+            lambda x, z, s=s: [s(p * q) for p, q in zip(x, z, strict=True)],
+            3,
+            3,
+        )
+        for name, s in SLOW.items()
+    },
     "bump": (
         Unit.bump(0.7),
         lambda x, z: math.exp(-sum((p - q) ** 2 for p, q in zip(x, z, strict=True)) / 0.98),
@@ -215,6 +224,18 @@ EQUIVARIANT = {
         2,
         2,
     ),
+    "swapped separate ridges": (
+        Unit.separate_ridge("tanh"),
+        Group.swap().acting(y=lambda p: p),
+        2,
+        2,
+    ),
+    "permuted separate ridges": (
+        Unit.separate_ridge("erf", 3),
+        Group.permutation(3).acting(y=lambda p: p),
+        3,
+        3,
+    ),
     "turned bumps": (Unit.bump(), Group.so2(7), 2, 2),
     "circle": (Unit.harmonic(2), Group.reflection(), 1, 1),
     "a and b": (
@@ -257,7 +278,14 @@ def test_ridges_and_bumps_under_any_orthogonal_matrix(dim, seed):
 
 
 @pytest.mark.parametrize(
-    "name", ["reflected bumps", "swapped ridges", "swap of vectors", "swapped matrices"]
+    "name",
+    [
+        "reflected bumps",
+        "swapped ridges",
+        "swapped separate ridges",
+        "swap of vectors",
+        "swapped matrices",
+    ],
 )
 def test_planted_identity_on_parameters_is_caught(name):
     """The control, M = id, fails at O(1)."""
@@ -290,6 +318,14 @@ X, Z = np.ones((2, 1)), np.ones((3, 1))
     [
         (lambda: Unit.ridge("sigmoid"), "activation", "'sigmoid'", "Unit.custom"),
         (lambda: Unit.scaled_ridge(None), "activation", "None", "Unit.custom"),
+        (lambda: Unit.separate_ridge("sine"), "activation", "'sine'", "Unit.custom"),
+        (lambda: Unit.separate_ridge("tanh", 0), "outputs", "got 0", "coordinates"),
+        (
+            lambda: Unit.separate_ridge("tanh").check_dimensions(2, 3),
+            "separate_ridge",
+            "z of dimension 3",
+            "change",
+        ),
         (lambda: Unit.bump(0.0), "width", "got 0", "standard deviation"),
         (lambda: Unit.harmonic(1.5), "order", "got 1.5", "whole"),
         (lambda: Unit.ridge("tanh").check_dimensions(1, 2), "ridge", "x of dimension 1", "change"),

@@ -51,6 +51,27 @@ class TeacherTarget(Table):
         return target
 
 
+class RingTarget(Table):
+    """Mean of the unit over ``points`` equispaced parameters on the circle of a ``radius``."""
+
+    kind: Literal["ring"]
+    radius: Positive
+    points: Count = 64
+    unit: AnyUnit | None = None
+
+    def build(self, student: Unit) -> Function:
+        """Return the target as a function of x."""
+        turns = 2 * np.pi * np.arange(self.points) / self.points
+        ring = self.radius * np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+        unit = student if self.unit is None else self.unit.build()
+
+        def target(x: Array) -> Array:
+            unit.check_dimensions(x.shape[1], 2)
+            return np.asarray(unit.features(x, ring).mean(axis=1))
+
+        return target
+
+
 class CosineTarget(Table):
     """``amplitude cos(order x)`` of the first coordinate."""
 
@@ -73,7 +94,9 @@ class SignTarget(Table):
         return lambda x: np.where(x[..., 0] < 0, -1.0, 1.0)
 
 
-AnyTarget = Annotated[TeacherTarget | CosineTarget | SignTarget, Field(discriminator="kind")]
+AnyTarget = Annotated[
+    TeacherTarget | RingTarget | CosineTarget | SignTarget, Field(discriminator="kind")
+]
 
 
 class HermiteData(Table):
@@ -88,6 +111,21 @@ class HermiteData(Table):
     def build(self, student: Unit) -> Data:
         """Make the data."""
         return Data.gauss_hermite(self.dim, self.nodes, self.target.build(student), self.scale)
+
+
+class LaguerreData(Table):
+    """X normal in the plane, by Gauss-Laguerre radii and equispaced angles."""
+
+    kind: Literal["gauss-laguerre"]
+    radii: Count
+    angles: Count
+    scale: Positive = 1.0
+    target: AnyTarget
+
+    def build(self, student: Unit) -> Data:
+        """Make the data."""
+        target = self.target.build(student)
+        return Data.gauss_laguerre(self.radii, self.angles, target, self.scale)
 
 
 class LegendreData(Table):
@@ -116,4 +154,6 @@ class CircleData(Table):
         return Data.circle(self.nodes, self.target.build(student))
 
 
-AnyData = Annotated[HermiteData | LegendreData | CircleData, Field(discriminator="kind")]
+AnyData = Annotated[
+    HermiteData | LaguerreData | LegendreData | CircleData, Field(discriminator="kind")
+]

@@ -79,9 +79,9 @@ class PotentialTable(Table):
         """Make the potential."""
         value, gradient = _scaled(POTENTIALS[self.name], self.width)
         centre = np.atleast_1d(np.asarray(self.centre, dtype=np.float64))
-        if centre.shape not in ((1,), (grid.dim,)):
+        if centre.shape not in ((1,), (grid.ambient_dim,)):
             raise ValueError(
-                f"centre must be a number or have {grid.dim} entries for this grid, got "
+                f"centre must be a number or have {grid.ambient_dim} entries for this grid, got "
                 f"{self.centre}; give one number a dimension"
             )
         return self.factor * Potential(lambda z: value(z - centre), lambda z: gradient(z - centre))
@@ -144,7 +144,7 @@ class RiskTable(Table):
         """Make the risk."""
         unit = self.unit.build()
         data = self.data.build(unit)
-        unit.check_dimensions(data.dim, grid.dim)
+        unit.check_dimensions(data.dim, grid.ambient_dim)
         risk = Risk(unit, data, Loss.named(self.loss), self.rank_tolerance)
         if self.variant == "vanilla":
             return self.factor * risk

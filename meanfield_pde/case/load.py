@@ -67,12 +67,12 @@ class Case:
         table = self.schema.group
         if table is None:
             return None
-        dim = self._grid.dim
+        dim = (self.schema.chart or self.schema.grid).dim
         group = self._made("group", lambda: table.build(dim))
         if group.matrices.shape[1] != dim:
             raise CaseError(
-                f"{self.origin}: group.kind must act in dimension {dim}, as the grid does, got "
-                f"{table.kind!r}; use reflection, or another grid"
+                f"{self.origin}: group.kind must act in dimension {dim}, as the parameters have, "
+                f"got {table.kind!r}; use reflection, or another grid"
             )
         return group
 
@@ -92,8 +92,24 @@ class Case:
             )
         rho = problem.initial
         assert isinstance(rho, Density)
-        functional = problem.flow.energy.smooth.on(grid)
+        functional = problem.flow.energy.smooth_on(grid)
         self._made("solve.symmetric", lambda: symmetrised(functional, group, rho.values, grid))
+        return group
+
+    @cached_property
+    def reduce(self) -> Group | None:
+        """Group by whose mirrors the density is reduced, None unless ``solve.reduced``."""
+        from meanfield_pde.eulerian.reduction import reduction
+
+        if not self.schema.solve.reduced:
+            return None
+        group, problem = self.group, self.problem
+        if group is None or self.schema.solve.symmetric:
+            raise CaseError(
+                f"{self.origin}: solve.reduced must be false without a group and beside "
+                "solve.symmetric, got true; add a table [group], or drop the other"
+            )
+        self._made("solve.reduced", lambda: reduction(problem, group))
         return group
 
     @cached_property
@@ -101,6 +117,7 @@ class Case:
         """Flow, initial density and end time."""
         from meanfield_pde.flows.gradient_flow import GradientFlow
         from meanfield_pde.flows.problem import Problem
+        from meanfield_pde.measures.chart import FixedSubspace
 
         schema = self.schema
         grid = self._grid
@@ -114,20 +131,22 @@ class Case:
         assert energy is not None
         rate = None if schema.rate is None else schema.rate.build()
         metric = None if schema.metric is None else schema.metric.build()
-        if schema.metric is not None and not grid.is_polar:
+        if schema.metric is not None and schema.grid.kind != "polar":
             raise CaseError(
                 f"{self.origin}: metric must be left out on a {schema.grid.kind}, got "
                 f"{schema.metric.kind!r}; it acts on grid.kind = 'polar'"
             )
-        flow = self._made("energy", lambda: GradientFlow(energy, rate, metric=metric))
+        noise = self.group if isinstance(grid.chart, FixedSubspace) else None
+        flow = self._made("energy", lambda: GradientFlow(energy, rate, noise=noise, metric=metric))
         problem = Problem(flow, initial, schema.t1)
         self._made("times", lambda: problem.save_times(schema.save))
         return problem
 
     def solve_options(self) -> dict[str, Any]:
         """Arguments of `meanfield_pde.solve` besides the problem."""
-        chosen = self.schema.solve.model_dump(exclude={"symmetric"})
-        return {"save": self.schema.save, "symmetry": self.symmetry, **chosen}
+        chosen = self.schema.solve.model_dump(exclude={"symmetric", "reduced"})
+        groups = {"symmetry": self.symmetry, "reduce": self.reduce}
+        return {"save": self.schema.save, **groups, **chosen}
 
     def simulate_options(self) -> dict[str, Any]:
         """Arguments of `meanfield_pde.simulate` besides the problem."""
@@ -168,7 +187,11 @@ class Case:
 
     @cached_property
     def _grid(self) -> Grid:
-        return self._made("grid", self.schema.grid.build)
+        table = self.schema.chart
+        chart = None
+        if table is not None:
+            chart = self._made("chart", lambda: table.build(self.group))
+        return self._made("grid", lambda: self.schema.grid.build(chart))
 
     def _dynamics(self) -> Dynamics:
         from meanfield_pde.lagrangian.dynamics import SGD, Langevin
@@ -250,7 +273,7 @@ def load_case(name_or_path: str | Path) -> Case:
 
 def _case(name: str, origin: str, text: str, tables: dict[str, Any]) -> Case:
     case = Case(name, origin, text, check_tables(origin, tables), tables)
-    _ = case.problem, case.group, case.symmetry
+    _ = case.problem, case.group, case.symmetry, case.reduce
     return case
 
 

@@ -16,6 +16,7 @@ from meanfield_pde.case.energy import AnyEnergy
 from meanfield_pde.case.table import Count, Covariance, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
 from meanfield_pde.flows.gradient_flow import Rate
+from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
@@ -34,13 +35,46 @@ class GridTable(Table):
     upper: Numbers
     cells: Count | list[Count]
 
-    def build(self) -> Grid:
+    @property
+    def dim(self) -> int:
+        """Dimension of the parameters, where no chart says otherwise."""
+        return len(self.lower) if isinstance(self.lower, list) else 1
+
+    def build(self, chart: Chart | None) -> Grid:
         """Make the grid."""
         size = math.prod(self.cells) if isinstance(self.cells, list) else self.cells
         if size > MAX_CELLS:
             raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
-        make = Grid.box if self.kind == "box" else Grid.torus
-        return make(self.lower, self.upper, self.cells)
+        if self.kind == "box":
+            return Grid.box(self.lower, self.upper, self.cells, chart)
+        if chart is not None:
+            raise ValueError("kind must be box with a table [chart], got torus; charts have walls")
+        return Grid.torus(self.lower, self.upper, self.cells)
+
+
+class GroupChart(Table):
+    """E^G of the case's group (in R^``dim``), or the positive sides of its mirrors."""
+
+    kind: Literal["fixed-subspace", "mirrors"]
+    dim: Count = 2
+
+    def build(self, group: Group | None) -> Chart:
+        """Make the chart."""
+        if group is None:
+            raise ValueError(f"kind {self.kind!r} needs a group; add a [group] table")
+        make = Chart.fixed_subspace if self.kind == "fixed-subspace" else Chart.quotient
+        return make(group)
+
+
+class RadiusChart(Table):
+    """Radius of R^``dim``, for laws that are invariant under all rotations."""
+
+    kind: Literal["radius"]
+    dim: Annotated[int, Field(ge=2)]
+
+    def build(self, group: Group | None) -> Chart:
+        """Make the chart."""
+        return Chart.radius(self.dim)
 
 
 class PolarGridTable(Table):
@@ -51,8 +85,15 @@ class PolarGridTable(Table):
     inner: Annotated[float, Field(ge=0)] = 0.0
     cells: list[Count]
 
-    def build(self) -> Grid:
+    @property
+    def dim(self) -> int:
+        """Dimension of the plane."""
+        return 2
+
+    def build(self, chart: Chart | None) -> Grid:
         """Make the grid."""
+        if chart is not None:
+            raise ValueError("kind must be box with a table [chart], got polar; drop one of them")
         if (size := math.prod(self.cells)) > MAX_CELLS:
             raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
         return Grid.polar(self.radius, self.cells, self.inner)
@@ -143,15 +184,20 @@ class AxisGroup(Table):
 
 
 class NamedGroup(Table):
-    """The identity alone, the exchange of two coordinates, or all permutations of them."""
+    """The identity alone, the exchange of two coordinates, or all permutations of them.
+
+    With ``outputs`` it acts on outputs y as it does on x and z, else they are invariant.
+    """
 
     kind: Literal["trivial", "swap", "permutation"]
+    outputs: bool = False
 
     def build(self, dim: int) -> Group:
         """Make the group."""
-        if self.kind == "swap":
-            return Group.swap()
-        return Group.trivial(dim) if self.kind == "trivial" else Group.permutation(dim)
+        group = Group.swap()
+        if self.kind != "swap":
+            group = Group.trivial(dim) if self.kind == "trivial" else Group.permutation(dim)
+        return group.acting(y=group.matrices) if self.outputs else group
 
 
 class TurningGroup(Table):
@@ -189,13 +235,17 @@ class InverseRate(Table):
 
 
 class SolveTable(Table):
-    """``[solve]``: arguments of `meanfield_pde.solve`; ``symmetric`` hands it the case's group."""
+    """``[solve]``: arguments of `meanfield_pde.solve`.
+
+    ``symmetric`` and ``reduced`` hand it the case's group as symmetry or reduce.
+    """
 
     flux: str = "auto"
     stepper: str = "auto"
     tolerance: Positive = 1e-3
     dt: Positive | None = None
     symmetric: bool = False
+    reduced: bool = False
 
     @field_validator("flux", "stepper")
     @classmethod
@@ -252,6 +302,7 @@ class Schema(Table):
     rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
     grid: Annotated[GridTable | PolarGridTable, Field(discriminator="kind")]
     metric: LazyTable | None = None
+    chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[
         GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,

@@ -22,6 +22,18 @@ class RidgeUnit(Table):
         return make(self.activation)
 
 
+class SeparateRidgeUnit(Table):
+    """``(sigma(z_1 x_1), sigma(z_2 x_2), ...)``, one output a coordinate."""
+
+    kind: Literal["separate-ridge"]
+    activation: Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
+    outputs: Count = 2
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.separate_ridge(self.activation, self.outputs)
+
+
 class BumpUnit(Table):
     """``exp(-|x - z|^2 / (2 width^2))``."""
 
@@ -44,4 +56,6 @@ class HarmonicUnit(Table):
         return Unit.harmonic(self.order)
 
 
-AnyUnit = Annotated[RidgeUnit | BumpUnit | HarmonicUnit, Field(discriminator="kind")]
+AnyUnit = Annotated[
+    RidgeUnit | SeparateRidgeUnit | BumpUnit | HarmonicUnit, Field(discriminator="kind")
+]

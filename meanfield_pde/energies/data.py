@@ -120,6 +120,27 @@ class Data:
         x = angles[:, None]
         return cls(x, _targets(target, x), np.full(nodes, 1.0 / nodes), period=2 * np.pi)
 
+    @classmethod
+    def gauss_laguerre(cls, radii: int, angles: int, target: Target, scale: float = 1.0) -> Data:
+        """X ~ N(0, scale^2 I) in the plane, by Gauss-Laguerre radii and equispaced angles.
+
+        The nodes are invariant under rotations by 2 pi / angles.
+        """
+        radii = check.count("radii", radii, "12 are a good number")
+        angles = check.count("angles", angles, "32 are a good number")
+        scale = check.number("scale", scale, "the standard deviation of x", above=0)
+        if radii > 180:
+            raise ValueError(
+                f"radii must be few enough for weights in double precision, got {radii}; 100 "
+                "are always fine"
+            )
+        squares, weights = np.polynomial.laguerre.laggauss(radii)
+        turns = 2 * np.pi * np.arange(angles) / angles
+        circle = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+        x = (scale * np.sqrt(2 * squares))[:, None, None] * circle
+        w = np.repeat(weights / weights.sum() / angles, angles)
+        return cls(x.reshape(-1, 2), _targets(target, x.reshape(-1, 2)), w)
+
     @property
     def dim(self) -> int:
         """Dimension of x."""
@@ -142,24 +163,24 @@ class Data:
         that is, the difference of the weights (times the number of nodes), and that of the mean
         of y there. All are 0 up to rounding when (rho_g X, rhohat_g Y) has the law of (X, Y).
         """
-        embedded = self._embed(self.x)
+        embedded = self.embedded(self.x)
         same: Any = cKDTree(embedded).query_ball_point(embedded, 1e-9)  # nodes may be repeated
         first, node = np.unique([min(found) for found in same], return_inverse=True)
         weights = np.bincount(node, self.weights)
         x = self.x[first]
         sums = np.stack([np.bincount(node, self.weights * y) for y in self.y.T], axis=1)
         y = np.divide(sums, weights[:, None], out=self.y[first].copy(), where=weights[:, None] > 0)
-        tree = cKDTree(self._embed(x))
+        tree = cKDTree(self.embedded(x))
         place, value = 0.0, 0.0
         for on_x, on_y in zip(group.on_x(self.dim), group.on_y(self.outputs), strict=True):
-            gap, index = tree.query(self._embed(x @ on_x.T))
+            gap, index = tree.query(self.embedded(x @ on_x.T))
             weight = np.abs(weights[index] - weights).max() * self.size
             place = max(place, float(np.max(gap)), float(weight))
             value = max(value, float(np.abs(y[index] - y @ on_y.T).max()))
         return place, value
 
-    def _embed(self, x: Array) -> Array:
-        """Points whose distances are those of x, or of x modulo the period up to a factor."""
+    def embedded(self, x: Array) -> Array:
+        """Return points as far apart as x, or as x modulo the period up to a factor."""
         if self.period is None:
             return x
         turn = 2 * np.pi / self.period * x

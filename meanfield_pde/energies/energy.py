@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -146,6 +146,19 @@ class Energy(ABC):
         """Return the energy without its entropy."""
         rest = tuple((f, leaf) for f, leaf in self.terms if not isinstance(leaf, Entropy))
         return rest[0][1] if len(rest) == 1 and rest[0][0] == 1.0 else Sum(rest)
+
+    def smooth_on(self, grid: Grid) -> Functional:
+        """Functional of all but the diffusion, on a grid.
+
+        The entropy is relative to Lebesgue measure on Z. On a chart that is
+        ``sum |K| p log p`` beside the potential ``-beta log J`` of the orbits' volume, which is
+        part of what is returned.
+        """
+        functional = self.smooth.on(grid)
+        if grid.chart is None or not self.beta:
+            return functional
+        volume = FixedFunctional(grid, grid.chart.log_volume(grid.points))
+        return SumFunctional(grid, ((1.0, functional), (-self.beta, volume)))
 
     def __add__(self, other: Any) -> Energy:
         """Sum of two energies."""
@@ -291,32 +304,13 @@ class FixedFunctional(Functional):
         return self.field
 
 
-def stretch_potential(grid: Grid) -> FixedFunctional:
-    """Part of the entropy that its grid's coordinates make: ``-int log(r) dmu`` on a polar grid.
-
-    With p the mass per volume of the coordinates, the density in space is p / r.
-    """
-    return FixedFunctional(grid, -np.log(grid.stretch(grid.mesh)))
-
-
-def smooth_functional(energy: Energy, grid: Grid) -> Functional:
-    """Energy without ``beta int p log p``, p being the density in the grid's coordinates."""
-    smooth = energy.smooth.on(grid)
-    if not grid.is_polar:
-        return smooth
-    return SumFunctional(grid, ((1.0, smooth), (energy.beta, stretch_potential(grid))))
-
-
 @dataclass(frozen=True, eq=False)
 class Entropy(Energy):
     """Entropy ``int rho log rho``; its factor in a flow's energy is the diffusion beta."""
 
     def discretise(self, grid: Grid) -> Functional:
         """Prepare the entropy for a grid."""
-        entropy = EntropyFunctional(grid)
-        if not grid.is_polar:
-            return entropy
-        return SumFunctional(grid, ((1.0, entropy), (1.0, stretch_potential(grid))))
+        return EntropyFunctional(grid)
 
     def cloud_value(self, cloud: Cloud) -> float:
         """Raise: the entropy of a cloud is infinite."""
@@ -331,9 +325,16 @@ class Entropy(Energy):
 
 @dataclass(frozen=True, eq=False)
 class EntropyFunctional(Functional):
-    """``sum_K |K| rho_K log rho_K`` with ``0 log 0 = 0``."""
+    """``sum_K |K| rho_K log(rho_K / J_K)`` with ``0 log 0 = 0``; J = 1 without a chart."""
 
     grid: Grid
+    _log_volume: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        grid = self.grid
+        flat = np.zeros(grid.shape)
+        volume = flat if grid.chart is None else grid.chart.log_volume(grid.points)
+        object.__setattr__(self, "_log_volume", volume)
 
     @property
     def constant(self) -> bool:
@@ -342,13 +343,14 @@ class EntropyFunctional(Functional):
 
     def value(self, rho: Array) -> float:
         """Energy."""
-        positive = rho[rho > 0]
-        return order_free_sum(positive * np.log(positive)) * self.grid.volume
+        there = rho > 0
+        terms = np.log(rho[there]) - self._log_volume[there]
+        return order_free_sum(rho[there] * terms) * self.grid.volume
 
     def potential(self, rho: Array) -> Array:
         """``log rho + 1``, minus infinity where rho = 0."""
         with np.errstate(divide="ignore"):
-            return np.log(rho) + 1.0
+            return np.asarray(np.log(rho) - self._log_volume + 1.0)
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential at the end (convex), or at the start for a negative sign."""

@@ -9,7 +9,7 @@ sources are first gathered on Chebyshev nodes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -18,7 +18,14 @@ from scipy import fft
 
 from meanfield_pde.energies.derivative import Derivative
 from meanfield_pde.energies.energy import Batch, Energy, Functional
+from meanfield_pde.energies.quotient import (
+    MatrixFunctional,
+    MirroredFunctional,
+    radial_matrix,
+    require_even,
+)
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.grid import Grid
@@ -73,18 +80,30 @@ class Interaction(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Transform the kernel on the grid's offsets."""
-        if grid.is_polar:
+        chart = grid.chart
+        if isinstance(chart, Polar):
             raise ValueError(
                 "interaction must meet a cartesian grid, got a polar one, whose cells do not "
                 "repeat; use Grid.box, or leave the interaction out"
             )
-        return ConvolutionFunctional(grid, self._kernel(grid))
-
-    def _kernel(self, grid: Grid) -> Array:
-        """W at all differences of cell centres, 0 at index 0 and negative ones from the end."""
+        if isinstance(chart, Radius):
+            return MatrixFunctional(grid, radial_matrix(self.function, grid))
+        if isinstance(chart, Mirrors):
+            whole = grid.whole
+            assert whole is not None
+            kernel = self._kernel(whole, tuple(2 * n for n in whole.cells))
+            require_even(kernel, chart.axes)
+            return MirroredFunctional(grid, kernel)
+        if chart is not None:  # differences on E^G are B times those of the coordinates
+            flat = Interaction(lambda ds: self.function(chart.place(ds)))
+            return flat.discretise(replace(grid, chart=None))
         lengths = grid.cells
         if not grid.periodic:
             lengths = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
+        return ConvolutionFunctional(grid, self._kernel(grid, lengths))
+
+    def _kernel(self, grid: Grid, lengths: tuple[int, ...]) -> Array:
+        """W at all differences of cell centres, 0 at index 0 and negative ones from the end."""
         steps = [np.rint(fft.fftfreq(n, 1.0 / n)) for n in lengths]
         cells, spacing = np.array(grid.cells), np.array(grid.spacing)
         offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)

@@ -31,6 +31,21 @@ def require_periodic(name: str, function: Function, grid: Grid) -> None:
             )
 
 
+def require_invariant(name: str, function: Function, grid: Grid) -> None:
+    """Raise ValueError unless a function of z is constant on the orbits of a grid's chart."""
+    if grid.chart is None:
+        return
+    points = grid.points.reshape(-1, grid.dim)[:: max(1, grid.size // 64)]
+    places, _ = grid.chart.orbit(points)
+    values = np.asarray(function(places), dtype=np.float64)
+    gap = np.abs(values - values[0]).max()
+    if not gap <= 1e-10 * (1 + np.abs(values).max()):
+        raise ValueError(
+            f"{name} must be constant on the orbits of the chart, got values {gap:.3g} apart; "
+            "average it over the group, or solve in the whole space"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Potential(Energy):
     """Energy ``int V dmu`` of an external potential; its first variation is V.
@@ -71,7 +86,8 @@ class Potential(Energy):
     def discretise(self, grid: Grid) -> Functional:
         """Evaluate V at the cell centres."""
         require_periodic("potential", lambda z: self.function(z), grid)
-        return FixedFunctional(grid, check.evaluate("potential", self.function, grid.points))
+        require_invariant("potential", self.function, grid)
+        return FixedFunctional(grid, check.evaluate("potential", self.function, grid.places))
 
     def cloud_value(self, cloud: Cloud) -> float:
         """Mean of V over the cloud."""
@@ -89,7 +105,7 @@ class Penalty(Energy):
     def discretise(self, grid: Grid) -> Functional:
         """Evaluate ``|z|^2`` at the cell centres."""
         require_periodic("penalty", lambda z: (z**2).sum(-1), grid)
-        return FixedFunctional(grid, (grid.points**2).sum(-1))
+        return FixedFunctional(grid, (grid.places**2).sum(-1))
 
     def cloud_value(self, cloud: Cloud) -> float:
         """Second moment of the cloud."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from meanfield_pde.energies.charted import charted
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss, Squared
@@ -96,6 +97,8 @@ class Risk(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Compute the features of every cell centre."""
+        if grid.symmetric_chart is not None:
+            return self._charted(grid).discretise(replace(grid, chart=None))
         self.unit.check_dimensions(self.data.dim, grid.dim)
         few = self.data.x[:: max(1, self.data.size // 16)]
         require_periodic("unit", lambda z: np.moveaxis(self.unit.features(few, z), 0, 1), grid)
@@ -107,7 +110,7 @@ class Risk(Energy):
                 f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells, or a larger "
                 "rank_tolerance"
             )
-        points = grid.points.reshape(-1, grid.dim)
+        points = grid.places.reshape(-1, grid.dim)
         if found is None:
             return NetworkFunctional(grid, self._rows(points), self.data, self.loss)
         features = self._rows(points, found.rows)
@@ -159,17 +162,25 @@ class Risk(Energy):
         rows = self.data.size * self.data.outputs
         if rows < WORTH_FACTORING or not self.rank_tolerance:
             return None
-        points, roots = grid.points.reshape(-1, grid.dim), self._roots
+        points, roots = grid.places.reshape(-1, grid.dim), self._roots
 
         def columns(cells: Indices) -> Array:
             return roots * self._rows(points[cells])
 
         return skeleton(columns, rows, grid.size, self.rank_tolerance)
 
+    def _charted(self, grid: Grid) -> Risk:
+        """Return the risk of networks whose parameters are given in a chart."""
+        assert grid.chart is not None
+        reach = float(np.abs([grid.lower, grid.upper]).max())
+        return replace(self, unit=charted(self.unit, grid.chart, self.data.x, reach))
+
     def predict(self, mu: Measure) -> Array:
         """Return the outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
+        if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
+            return self._charted(mu.grid).predict(Density(replace(mu.grid, chart=None), mu.values))
         if isinstance(mu, Density):
-            mu = Cloud(mu.grid.points.reshape(-1, mu.grid.dim), mu.masses.ravel())
+            mu = Cloud(mu.grid.places.reshape(-1, mu.grid.dim), mu.masses.ravel())
         self.unit.check_dimensions(self.data.dim, mu.dim)
         return self._outputs(self.data.x, mu)
 

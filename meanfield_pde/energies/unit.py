@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
 
 
 class Unit(ABC):
-    """One neuron; make one with `ridge`, `scaled_ridge`, `bump`, `harmonic` or `custom`.
+    """One neuron; make one with `ridge`, `bump`, `custom` or another of the methods below.
 
     Examples
     --------
@@ -75,6 +75,11 @@ class Unit(ABC):
     def scaled_ridge(activation: str) -> Unit:
         """Return the unit ``a sigma(b . x)`` with z = (a, b)."""
         return ScaledRidge(activation)
+
+    @staticmethod
+    def separate_ridge(activation: str, outputs: int = 2) -> Unit:
+        """Return the unit with an output ``sigma(z_a x_a)`` for each coordinate."""
+        return SeparateRidge(activation, outputs)
 
     @staticmethod
     def bump(width: float = 1.0) -> Unit:
@@ -176,6 +181,37 @@ class ScaledRidge(Unit):
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require z with one entry more than x."""
         _require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
+
+
+@dataclass(frozen=True)
+class SeparateRidge(Unit):
+    """``(sigma(z_1 x_1), sigma(z_2 x_2), ...)``, one output a coordinate."""
+
+    activation: str
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        _activation(self.activation)
+        check.count("outputs", self.size, "the number of coordinates of x and z")
+
+    @property
+    def outputs(self) -> int:
+        """Number of coordinates."""
+        return self.size
+
+    def features(self, x: Array, z: Array) -> Array:
+        """``sigma(z_ka x_ia)``."""
+        return ACTIVATIONS[self.activation][0](x[:, None, :] * z)
+
+    def pullback(self, x: Array, z: Array, residual: Array) -> Array:
+        """``sum_i r_ia sigma'(z_ka x_ia) x_ia``."""
+        slope = ACTIVATIONS[self.activation][1](x[:, None, :] * z)
+        return np.asarray(np.einsum("ia,ika->ka", residual * x, slope))
+
+    def check_dimensions(self, x_dim: int, z_dim: int) -> None:
+        """Require x and z with one entry an output."""
+        rule = f"x and z of dimension {self.size}, that of its outputs"
+        _require(x_dim == z_dim == self.size, "separate_ridge", x_dim, z_dim, rule)
 
 
 @dataclass(frozen=True)

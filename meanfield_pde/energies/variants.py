@@ -45,13 +45,18 @@ class DataAugmented(Energy):
         mean = Sum(tuple(zip(self.group.weights.tolist(), moved, strict=True)))
         object.__setattr__(self, "_mean", mean)
 
+    @property
+    def orbit(self) -> tuple[tuple[float, Energy], ...]:
+        """Risks of the moved measures, each with its share."""
+        return self._mean.terms
+
     def predict(self, mu: Measure) -> Array:
         """Return the outputs of the network as it stands."""
         return self.risk.predict(mu)
 
     def discretise(self, grid: Grid) -> Functional:
         """Prepare one risk for each element."""
-        self.group.on_z(grid.dim)
+        self.group.on_z(grid.ambient_dim)
         return self._mean.on(grid)
 
     def cloud_value(self, cloud: Cloud) -> float:

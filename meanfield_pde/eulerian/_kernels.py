@@ -4,7 +4,8 @@ Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell 
 side: ``forward`` is the rate from that cell to its upper neighbour, ``backward`` the rate back.
 Where an axis is not ``periodic`` the last face of each line has rate 0, elsewhere it leads to the
 first cell; indices wrap in both cases. Sums of four terms are two commutative pairs, so that
-reflections and the exchange of axes give the same bits.
+reflections and the exchange of axes give the same bits. Rates are computed along lines of cells,
+the columns of arrays (blocks, n, m); divisions that do not raise let these loops run on vectors.
 """
 
 from __future__ import annotations
@@ -24,23 +25,21 @@ TINY = 1e-150
 """Difference of the potential without a direction, where there is no diffusion to compare with."""
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def exponents(phi: Array, beta: float, out: Array) -> None:
-    """``out = -|dPhi| / beta`` at every face, of which the caller takes the exponential.
+    """``out = -|dPhi| / beta`` at every face of lines, of which the caller takes the exponential.
 
     Numpy's exponential runs on vectors, that of a compiled loop does not. Walls count as faces.
     """
-    nx, ny = phi.shape
-    for i in range(nx):
-        right = 0 if i == nx - 1 else i + 1
-        for j in range(ny):
-            out[0, i, j] = -abs(phi[right, j] - phi[i, j]) / beta
-        for j in range(ny - 1):
-            out[1, i, j] = -abs(phi[i, j + 1] - phi[i, j]) / beta
-        out[1, i, ny - 1] = -abs(phi[i, 0] - phi[i, ny - 1]) / beta
+    blocks, n, m = phi.shape
+    for b in range(blocks):
+        for i in range(n):
+            up = 0 if i == n - 1 else i + 1
+            for j in range(m):
+                out[b, i, j] = -abs(phi[b, up, j] - phi[b, i, j]) / beta
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def face_diffusion(size: float, beta: float, decay: float) -> float:
     """``beta B(q)`` with ``q = size / beta`` and ``decay = exp(-q)``; 0 at beta = 0.
 
@@ -54,46 +53,33 @@ def face_diffusion(size: float, beta: float, decay: float) -> float:
     return series if near else size * (decay / drop)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def scharfetter_gummel_rates(
     phi: Array,
-    decay: Array,
     beta: float,
-    scale: Array,
-    periodic: tuple[bool, bool],
+    scale: float,
+    periodic: bool,
     forward: Array,
     backward: Array,
 ) -> None:
-    """Rates of all faces; decay, forward and backward have shape (2, nx, ny), a layer an axis.
+    """Rates of all faces of lines; forward and backward have the shape of phi.
 
-    decay = exp(-|dPhi| / beta), all 0 at beta = 0; it may be forward itself. scale = 1/h^2 for
-    each axis: transmissibility over cell volume.
+    Forward holds exp(-|dPhi| / beta), all 0 at beta = 0: another array, which may be forward
+    itself, would keep the loop off vectors. scale = 1/h^2: transmissibility over cell volume.
     """
-    nx, ny = phi.shape
-    for i in range(nx):
-        wall = i == nx - 1 and (not periodic[0] or nx == 1)
-        right = 0 if i == nx - 1 else i + 1
-        for j in range(ny):
-            difference = phi[right, j] - phi[i, j]
-            diffusion = face_diffusion(abs(difference), beta, decay[0, i, j])
-            forward[0, i, j] = 0.0 if wall else scale[0] * (diffusion + max(-difference, 0.0))
-            backward[0, i, j] = 0.0 if wall else scale[0] * (diffusion + max(difference, 0.0))
-        for j in range(ny - 1):
-            difference = phi[i, j + 1] - phi[i, j]
-            diffusion = face_diffusion(abs(difference), beta, decay[1, i, j])
-            forward[1, i, j] = scale[1] * (diffusion + max(-difference, 0.0))
-            backward[1, i, j] = scale[1] * (diffusion + max(difference, 0.0))
-        if not periodic[1] or ny == 1:
-            forward[1, i, ny - 1] = 0.0
-            backward[1, i, ny - 1] = 0.0
-        else:
-            difference = phi[i, 0] - phi[i, ny - 1]
-            diffusion = face_diffusion(abs(difference), beta, decay[1, i, ny - 1])
-            forward[1, i, ny - 1] = scale[1] * (diffusion + max(-difference, 0.0))
-            backward[1, i, ny - 1] = scale[1] * (diffusion + max(difference, 0.0))
+    blocks, n, m = phi.shape
+    for b in range(blocks):
+        for i in range(n):
+            wall = i == n - 1 and (not periodic or n == 1)
+            up = 0 if i == n - 1 else i + 1
+            for j in range(m):
+                difference = phi[b, up, j] - phi[b, i, j]
+                diffusion = face_diffusion(abs(difference), beta, forward[b, i, j])
+                forward[b, i, j] = 0.0 if wall else scale * (diffusion + max(-difference, 0.0))
+                backward[b, i, j] = 0.0 if wall else scale * (diffusion + max(difference, 0.0))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def compact_face(
     middle: float, bend: float, beta: float, inverse: float, scale: float, uphill: float
 ) -> tuple[float, float]:
@@ -117,88 +103,73 @@ def compact_face(
     return min(max(factor, 0.5), 2.0), scale * lag
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def compact_rates(
     phi: Array,
     beta: float,
-    scale: Array,
-    periodic: tuple[bool, bool],
+    scale: float,
+    periodic: bool,
+    mirror: bool,
     forward: Array,
     backward: Array,
     lag: Array,
 ) -> None:
     """Turn Scharfetter-Gummel rates into those of the compact flux, in place, and fill ``lag``.
 
-    Beside a wall the bend is twice the one-sided one.
+    Beside a wall the bend is twice the one-sided one; behind a mirror at the lower end of the lines
+    there is the image of what is before it.
     """
-    nx, ny = phi.shape
+    blocks, n, m = phi.shape
     inverse = 1.0 / beta if beta > 0.0 else 0.0
-    square_x, square_y = 1.0 / scale[0], 1.0 / scale[1] if ny > 1 else 0.0
-    for i in range(nx):
-        if nx < 2 or (i == nx - 1 and not periodic[0]):
-            lag[0, i] = 0.0
-            continue
-        up, far, low = (i + 1) % nx, (i + 2) % nx, (i - 1) % nx
-        ahead, behind = sides(i, nx, periodic[0])
-        for j in range(ny):
-            middle = phi[up, j] - phi[i, j]
-            rise, fall = phi[far, j] - phi[up, j], phi[i, j] - phi[low, j]
-            bend = ahead * (rise - middle) + behind * (middle - fall)
-            factor, lag[0, i, j] = compact_face(
-                middle, bend, beta, inverse, square_x, min(forward[0, i, j], backward[0, i, j])
-            )
-            forward[0, i, j] *= factor
-            backward[0, i, j] *= factor
-    for i in range(nx):
-        for j in range(1, ny - 2):
-            middle = phi[i, j + 1] - phi[i, j]
-            rise, fall = phi[i, j + 2] - phi[i, j + 1], phi[i, j] - phi[i, j - 1]
-            bend = (rise - middle) + (middle - fall)
-            factor, lag[1, i, j] = compact_face(
-                middle, bend, beta, inverse, square_y, min(forward[1, i, j], backward[1, i, j])
-            )
-            forward[1, i, j] *= factor
-            backward[1, i, j] *= factor
-        for k in range(min(3, ny)):
-            j = 0 if k == 0 else ny - k  # the faces that the loop above left out
-            if ny < 2 or (j == ny - 1 and not periodic[1]):
-                lag[1, i, j] = 0.0
+    square = 1.0 / scale
+    for b in range(blocks):
+        for i in range(n):
+            if n < 2 or (i == n - 1 and not periodic):
+                lag[b, i] = 0.0
                 continue
-            up, far, low = (j + 1) % ny, (j + 2) % ny, (j - 1) % ny
-            ahead, behind = sides(j, ny, periodic[1])
-            middle = phi[i, up] - phi[i, j]
-            rise, fall = phi[i, far] - phi[i, up], phi[i, j] - phi[i, low]
-            bend = ahead * (rise - middle) + behind * (middle - fall)
-            factor, lag[1, i, j] = compact_face(
-                middle, bend, beta, inverse, square_y, min(forward[1, i, j], backward[1, i, j])
-            )
-            forward[1, i, j] *= factor
-            backward[1, i, j] *= factor
+            up, far, low = (i + 1) % n, (i + 2) % n, 0 if mirror and i == 0 else (i - 1) % n
+            ahead, behind = sides(i, n, periodic, mirror)
+            for j in range(m):
+                middle = phi[b, up, j] - phi[b, i, j]
+                rise, fall = phi[b, far, j] - phi[b, up, j], phi[b, i, j] - phi[b, low, j]
+                bend = ahead * (rise - middle) + behind * (middle - fall)
+                factor, lag[b, i, j] = compact_face(
+                    middle, bend, beta, inverse, square, min(forward[b, i, j], backward[b, i, j])
+                )
+                forward[b, i, j] *= factor
+                backward[b, i, j] *= factor
 
 
 @njit(cache=True)
-def sides(place: int, n: int, periodic: bool) -> tuple[float, float]:
+def sides(place: int, n: int, periodic: bool, mirror: bool) -> tuple[float, float]:
     """Weights of the bend's two halves at a face: a wall leaves one, and it counts twice."""
     if periodic:
         return 1.0, 1.0
-    ahead = 0.0 if place == n - 2 else (2.0 if place == 0 else 1.0)
-    behind = 0.0 if place == 0 else (2.0 if place == n - 2 else 1.0)
+    first, last = place == 0 and not mirror, place == n - 2
+    ahead = 0.0 if last else (2.0 if first else 1.0)
+    behind = 0.0 if first else (2.0 if last else 1.0)
     return ahead, behind
 
 
 @njit(cache=True)
-def lags_of_cells(lag: Array, most: float, out: Array) -> None:
-    """Mean lag of each cell's faces, none counting more than ``most``; walls count as 0."""
+def lags_of_cells(
+    lag: Array, most: float, at_mirror_x: float, at_mirror_y: float, out: Array
+) -> None:
+    """Mean lag of each cell's faces, none counting more than ``most``; walls count as 0.
+
+    ``at_mirror``: the lag at the lower wall of an axis.
+    """
     _, nx, ny = lag.shape
     share = 0.25 if nx > 1 and ny > 1 else 0.5
     for i in range(nx):
         left = nx - 1 if i == 0 else i - 1
         for j in range(ny):
-            east, west = min(lag[0, i, j], most), min(lag[0, left, j], most)
-            out[i, j] = share * (east + west)
+            before = max(lag[0, left, j], at_mirror_x) if i == 0 else lag[0, left, j]
+            out[i, j] = share * (min(lag[0, i, j], most) + min(before, most))
         for j in range(ny):
             below = ny - 1 if j == 0 else j - 1
-            out[i, j] += share * (min(lag[1, i, j], most) + min(lag[1, i, below], most))
+            before = max(lag[1, i, below], at_mirror_y) if j == 0 else lag[1, i, below]
+            out[i, j] += share * (min(lag[1, i, j], most) + min(before, most))
 
 
 @njit(cache=True)

@@ -17,6 +17,7 @@ from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import Line, cost, lines_of
 from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -141,7 +142,7 @@ def _lines(equation: Equation) -> list[Line] | None:
 
 def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
-    if not equation.energy.constant or equation.grid.is_polar:
+    if not equation.energy.constant or isinstance(equation.grid.chart, Polar):
         return False
     potential = equation.energy.potential(np.zeros(equation.grid.shape))
     generator = Compact().transport(equation.grid, potential, equation.beta)

@@ -154,6 +154,7 @@ def lines_of(generator: Generator) -> list[Line] | None:
             if not np.abs(rates - mean).max() <= SAME * np.abs(mean).max():
                 return None
         lag = 0.0 if generator.lag is None else float(generator.lag[axis].max())
+        lag = max(lag, generator.mirror_lag[axis])
         lines.append(Line(means[0].ravel(), means[1].ravel(), lag))
     return lines
 

@@ -49,12 +49,14 @@ second derivatives. In the heat equation this is the compact scheme of Crandall 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csc_array
 
-from meanfield_pde.eulerian import _kernels
+from meanfield_pde.eulerian import _kernels, _line_kernels
+from meanfield_pde.measures.chart import Mirrors
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -89,13 +91,15 @@ class Generator(Transport):
 
     ``forward[a]`` and ``backward[a]`` have shape (nx, ny) for axis a (ny = 1 in 1D); see
     `_kernels`. ``lag`` is the time, for each face, by which second-order steppers let its flux
-    lag behind (None for no lag): see the compact flux.
+    lag behind (None for no lag): see the compact flux; ``mirror_lag`` is that of the lower wall of
+    each axis, where a mirror makes a face of it.
     """
 
     grid: Grid
     forward: Array
     backward: Array
     lag: Array | None = None
+    mirror_lag: tuple[float, float] = (0.0, 0.0)
 
     @property
     def outflow(self) -> float:
@@ -116,12 +120,7 @@ class Generator(Transport):
 
     def mean_lag(self, rho: Array, most: float) -> float:
         """Lag that the mass sees on average, no face counting more than ``most``."""
-        if self.lag is None:
-            return 0.0
-        seen = np.empty(self.lag.shape[1:])
-        _kernels.lags_of_cells(self.lag, most, seen)
-        seen *= rho.reshape(seen.shape)
-        return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
+        return 0.0 if self.lag is None else mean_lag(self.lag, rho, most, self.mirror_lag)
 
     def matrix(self) -> csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""
@@ -185,60 +184,122 @@ class LimitedTransport(Transport):
         return out.reshape(rates.grid.shape)
 
 
+def mean_lag(lag: Array, rho: Array, most: float, at_mirror: tuple[float, float]) -> float:
+    """Lag (2, nx, ny) that the mass sees on average, no face counting more than ``most``."""
+    seen = np.empty(lag.shape[1:])
+    _kernels.lags_of_cells(lag, most, *at_mirror, seen)
+    seen *= rho.reshape(seen.shape)
+    return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What is beyond the ends of lines: the other end, or at the lower one the mirror's image."""
+
+    periodic: bool
+    mirror: bool
+
+
+def ends_of(grid: Grid, axis: int) -> Ends:
+    """Return what is beyond the ends of the lines along an axis of a grid."""
+    mirror = isinstance(grid.chart, Mirrors) and axis in grid.chart.axes
+    return Ends(grid.wraps[axis], mirror)
+
+
+def mirror_lag(grid: Grid, beta: float) -> tuple[float, float]:
+    """Lag at the mirrors of a grid: no potential drops there, so that of pure diffusion."""
+    lags = [0.0, 0.0]
+    for axis, h in enumerate(grid.spacing):
+        if beta > 0 and ends_of(grid, axis).mirror:
+            lags[axis] = h * h / (12.0 * beta)
+    return lags[0], lags[1]
+
+
 class Flux(ABC):
     """How a potential becomes fluxes through faces.
 
-    ``linear``: whether the transport is a `Generator`, which implicit steppers need.
+    ``linear``: whether it is made of rates, which implicit steppers need; ``lags``: whether its
+    faces have lags.
     """
 
     name: str
     linear: bool = False
+    lags: bool = False
 
     @abstractmethod
     def transport(self, grid: Grid, potential: Array, beta: float) -> Transport:
         """Flux for the potential at the cell centres (of grid shape) and diffusion beta."""
 
 
+class LinearFlux(Flux):
+    """A flux made of rates: each depends on the potential along one line of cells."""
+
+    linear = True
+
+    @abstractmethod
+    def fill(
+        self, phi: Array, spacing: float, beta: float, ends: Ends, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces, and the lags where there are any.
+
+        The potential phi and all rates have shape (blocks, n, m), their lines along the middle.
+        """
+
+    def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
+        """Rates (and lags) of all faces."""
+        phi = _with_two_axes(grid, potential)
+        rates = np.empty((3 if self.lags else 2, 2, *phi.shape))
+        columns = [values[0][None] for values in rates]
+        self.fill(phi[None], grid.spacing[0], beta, ends_of(grid, 0), columns)
+        if phi.shape[1] == 1:
+            rates[:, 1] = 0.0
+        else:
+            blocks = np.empty((len(rates) + 1, *_line_kernels.blocks(phi.shape, 1)))
+            _line_kernels.pack(phi, 1, blocks[-1])
+            self.fill(blocks[-1], grid.spacing[1], beta, ends_of(grid, 1), list(blocks[:-1]))
+            for values, out in zip(blocks, rates[:, 1], strict=False):
+                _line_kernels.unpack(values, 1, out)
+        lag = rates[2] if self.lags else None
+        return Generator(grid, rates[0], rates[1], lag, mirror_lag(grid, beta))
+
+
 @dataclass(frozen=True)
-class ScharfetterGummel(Flux):
+class ScharfetterGummel(LinearFlux):
     """The Scharfetter-Gummel flux; upwind at beta = 0."""
 
     name = "sg"
-    linear = True
 
-    def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
-        """Rates of all faces."""
-        phi, scale = _laid_out(grid, potential)
-        forward, backward = np.empty((2, *phi.shape)), np.empty((2, *phi.shape))
+    def fill(
+        self, phi: Array, spacing: float, beta: float, ends: Ends, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces of lines."""
+        forward, backward = rates
         if beta > 0:  # forward holds exp(-|dPhi| / beta) until the rates take its place
             _kernels.exponents(phi, beta, forward)
             np.exp(forward, out=forward)
         else:
             forward[:] = 0.0
-        _kernels.scharfetter_gummel_rates(
-            phi, forward, beta, scale, _wraps(grid), forward, backward
-        )
-        return Generator(grid, forward, backward)
+        scale = 1.0 / (spacing * spacing)
+        _kernels.scharfetter_gummel_rates(phi, beta, scale, ends.periodic, forward, backward)
 
 
 @dataclass(frozen=True)
-class Compact(Flux):
+class Compact(LinearFlux):
     """The compact flux: its lags are used by the implicit steppers of second order.
 
     Explicit steps and ``b1`` use its rates alone, and are of second order in space.
     """
 
     name = "compact"
-    linear = True
+    lags = True
 
-    def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
-        """Rates and lags of all faces."""
-        plain = ScharfetterGummel().transport(grid, potential, beta)
-        phi, scale = _laid_out(grid, potential)
-        lag = np.empty_like(plain.forward)
-        rates = plain.forward, plain.backward
-        _kernels.compact_rates(phi, beta, scale, _wraps(grid), *rates, lag)
-        return Generator(grid, plain.forward, plain.backward, lag)
+    def fill(
+        self, phi: Array, spacing: float, beta: float, ends: Ends, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces of lines, and their lags."""
+        ScharfetterGummel().fill(phi, spacing, beta, ends, rates[:2])
+        scale = 1.0 / (spacing * spacing)
+        _kernels.compact_rates(phi, beta, scale, ends.periodic, ends.mirror, *rates)
 
 
 @dataclass(frozen=True)
@@ -250,17 +311,16 @@ class RatioLimited(Flux):
     def transport(self, grid: Grid, potential: Array, beta: float) -> LimitedTransport:
         """Rates of all faces and weights of the slopes."""
         generator = ScharfetterGummel().transport(grid, potential, beta)
-        phi, scale = _laid_out(grid, potential)
+        phi = _with_two_axes(grid, potential)
+        scale = np.array([1.0 / (h * h) for h in grid.spacing] + [0.0])[:2]
         weight = np.empty_like(generator.forward)
         _kernels.limited_weights(phi, beta, scale, generator.forward, generator.backward, weight)
         return LimitedTransport(generator, weight)
 
 
-def _laid_out(grid: Grid, potential: Array) -> tuple[Array, Array]:
-    """Return the potential with two axes, and 1/h^2 for each (0 for one that is not there)."""
+def _with_two_axes(grid: Grid, values: Array) -> Array:
     shape = grid.cells if grid.dim == 2 else (grid.cells[0], 1)
-    scale = np.array([1.0 / (h * h) for h in grid.spacing] + [0.0])[:2]
-    return np.ascontiguousarray(potential).reshape(shape), scale
+    return np.ascontiguousarray(values).reshape(shape)
 
 
 def _wraps(grid: Grid) -> tuple[bool, bool]:

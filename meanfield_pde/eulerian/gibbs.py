@@ -13,7 +13,7 @@ from scipy.linalg import block_diag
 from scipy.optimize import NoConvergence, newton_krylov
 from scipy.special import logsumexp
 
-from meanfield_pde.energies.energy import Energy, Functional, SumFunctional, smooth_functional
+from meanfield_pde.energies.energy import Energy, Functional, SumFunctional
 from meanfield_pde.energies.risk import NetworkFunctional
 from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.measures import check
@@ -81,7 +81,7 @@ def gibbs(
     tolerance = check.number("tolerance", tolerance, "1e-12 is a good number", above=0)
     if start is not None and start.grid != grid:
         raise ValueError("start must live on the grid, got another one; build both on one Grid")
-    parts = _leaves(smooth_functional(energy, grid))
+    parts = _leaves(energy.smooth_on(grid))
     fixed = np.zeros(grid.shape)
     for factor, part in parts:
         if part.constant:

@@ -2,94 +2,140 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from meanfield_pde.eulerian import _line_kernels
-from meanfield_pde.eulerian.flux import Generator
+from meanfield_pde.eulerian.flux import Generator, LinearFlux, ends_of, mean_lag
 from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.grid import Grid
+
+ROOM = 16
+"""Numbers between the rows of a plane: rows a power of two apart share few lines of the cache."""
 
 
-class Lines:
-    """Implicit steps along the lines of one axis; densities have the shape of the grid.
+@dataclass(frozen=True, eq=False)
+class Scratch:
+    """Arrays that the steps of a march use again; the system hands out new ones page by page.
 
-    With ``scratch`` rates are laid out in arrays that are kept there for the next object of the
-    same axis; large arrays are costly to get anew from the system in every step.
+    Whoever takes one has it until the same name is taken again.
     """
 
-    def __init__(
-        self, generator: Generator, axis: int, scratch: dict[tuple[int, str], Array] | None = None
-    ) -> None:
-        self.generator, self.axis = generator, axis
-        self._scratch = {} if scratch is None else scratch
-        self.periodic = generator.grid.wraps[axis]
-        self._shape = generator.forward[axis].shape
-        self.forward = self._lay_out("forward", generator.forward[axis])
-        self.backward = self._lay_out("backward", generator.backward[axis])
+    _kept: dict[str, Array] = field(default_factory=dict)
 
-    @cached_property
-    def lag(self) -> Array:
-        """Lags of the faces, laid out as the rates are."""
-        lag = self.generator.lag
-        return np.zeros_like(self.forward) if lag is None else self._lay_out("lag", lag[self.axis])
+    def take(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Array of that shape, with whatever was left in it."""
+        if name not in self._kept or self._kept[name].shape != shape:
+            self._kept[name] = np.empty(shape)
+        return self._kept[name]
+
+    def plane(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Plane of that shape with room between its rows."""
+        rows, columns = shape
+        return self.take(name, (rows, columns + ROOM))[:, :columns]
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Rates and lags along the lines of one axis, in blocks; densities have the grid's shape."""
+
+    axis: int
+    periodic: bool
+    forward: Array
+    backward: Array
+    lag: Array
+
+    @classmethod
+    def of(cls, generator: Generator, axis: int) -> Lines:
+        """Lay out the rates of a generator."""
+        given = [generator.forward, generator.backward]
+        given += [] if generator.lag is None else [generator.lag]
+        rates = np.zeros((3, *_line_kernels.blocks(given[0].shape[1:], axis)))
+        for values, out in zip(given, rates, strict=False):
+            _line_kernels.pack(np.ascontiguousarray(values[axis]), axis, out)
+        return cls(axis, generator.grid.wraps[axis], *rates)
+
+    @classmethod
+    def along(
+        cls,
+        flux: LinearFlux,
+        grid: Grid,
+        potential: Array,
+        beta: float,
+        axis: int,
+        scratch: Scratch,
+    ) -> Lines:
+        """Compute the rates of a flux in a plane, in arrays that ``scratch`` keeps."""
+        shape = _line_kernels.blocks(grid.shape, axis)
+        phi = scratch.take("potential in blocks", shape)
+        _line_kernels.pack(np.ascontiguousarray(potential), axis, phi)
+        forward, backward, lag = (
+            scratch.take(f"{name} along {axis}", shape) for name in ("forward", "backward", "lag")
+        )
+        rates = (forward, backward, lag) if flux.lags else (forward, backward)
+        flux.fill(phi, grid.spacing[axis], beta, ends_of(grid, axis), rates)
+        if not flux.lags:
+            lag[:] = 0.0
+        return cls(axis, grid.wraps[axis], forward, backward, lag)
 
     def euler(self, rho: Array, dt: float, out: Array | None = None) -> Array:
         """Implicit Euler, into ``out`` (which may be rho) where it is given."""
-        end = np.empty_like(rho) if out is None else out
-        _line_kernels.euler_step(
-            self._plane(rho),
-            self.forward,
-            self.backward,
-            dt,
-            self.axis,
-            self.periodic,
-            self._plane(end),
-        )
+        end = np.empty(rho.shape) if out is None else out
+        rates = self.forward, self.backward
+        _line_kernels.euler_step(_plane(rho), *rates, dt, self.axis, self.periodic, _plane(end))
         return end
 
     def second_order(self, rho: Array, dt: float, out: Array | None = None) -> Array:
         """Both stages of MPRK22 with these rates, into ``out`` (which may be rho)."""
-        end = np.empty_like(rho) if out is None else out
+        end = np.empty(rho.shape) if out is None else out
+        rates = self.forward, self.backward, self.lag
         _line_kernels.second_order_step(
-            self._plane(rho),
-            self.forward,
-            self.backward,
-            self.lag,
-            dt,
-            self.axis,
-            self.periodic,
-            self._plane(end),
+            _plane(rho), *rates, dt, self.axis, self.periodic, _plane(end)
         )
         return end
 
     def second_stage(self, rho: Array, stage: Array, later: Lines, dt: float) -> Array:
         """Second stage of MPRK22 with the rates of the first here, its own in ``later``."""
-        end = np.empty_like(rho)
+        end = np.empty(rho.shape)
+        rates = self.forward, self.backward, later.forward, later.backward, self.lag
         _line_kernels.second_stage(
-            self._plane(rho),
-            self._plane(stage),
-            self.forward,
-            self.backward,
-            later.forward,
-            later.backward,
-            self.lag,
-            dt,
-            self.axis,
-            self.periodic,
-            self._plane(end),
+            _plane(rho), _plane(stage), *rates, dt, self.axis, self.periodic, _plane(end)
         )
         return end
 
-    def _plane(self, values: Array) -> Array:
-        return values.reshape(self._shape)  # a view: densities are contiguous
 
-    def _lay_out(self, name: str, values: Array) -> Array:
-        width = _line_kernels.WIDTH
-        blocks = -(-self._shape[1 - self.axis] // width)
-        out = self._scratch.get((self.axis, name))
-        if out is None:
-            out = np.empty((blocks, self._shape[self.axis], width))
-            self._scratch[self.axis, name] = out
-        _line_kernels.pack(np.ascontiguousarray(values).reshape(self._shape), self.axis, out)
-        return out
+def mean_of_both(
+    fill: Callable[[int, Array], None], scratch: Scratch, out: Array, swapped: bool = False
+) -> None:
+    """Mean of the two orders of a splitting, of which ``fill(k, end)`` takes that from axis k.
+
+    Where all is symmetric about the diagonal (swapped) one is the image of the other.
+    """
+    ends = [scratch.plane(name, out.shape) for name in ("from x", "from y")]
+    fill(0, ends[0])
+    if swapped:
+        ends[1] = ends[0].T
+    else:
+        fill(1, ends[1])
+    np.add(ends[0], ends[1], out=out)
+    out *= 0.5
+
+
+def lag_in_plane(
+    lines: Sequence[Lines],
+    rho: Array,
+    most: float,
+    at_mirror: tuple[float, float],
+    scratch: Scratch,
+) -> float:
+    """Lag that the mass sees on average along both axes, no face counting more than ``most``."""
+    lag = scratch.take("lag", (2, *rho.shape))
+    for along in lines:
+        _line_kernels.unpack(along.lag, along.axis, lag[along.axis])
+    return mean_lag(lag, rho, most, at_mirror)
+
+
+def _plane(values: Array) -> Array:
+    return values if values.ndim == 2 else values.reshape(-1, 1)

@@ -196,6 +196,7 @@ class March:
             self.rejected += 1
             reason = f"the error of a step stayed at {ratio:.1e} times its tolerance"
             dt *= self._controller.reject(ratio)
+            self._dt = dt  # what was too long now is too long for the next step
         raise StuckError(reason)
 
     def _evened(self, rho: Array) -> Array:

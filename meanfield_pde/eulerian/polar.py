@@ -21,13 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from meanfield_pde.eulerian.flux import FLUXES, Flux, Generator, ScharfetterGummel
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.lazy import LazyMetric
 
 
 @dataclass(frozen=True)
-class Polar(Flux):
+class PolarFlux(Flux):
     """Scharfetter-Gummel's flux on polar grids.
 
     Parameters
@@ -62,13 +63,13 @@ def fluxes_on(grid: Grid, metric: LazyMetric | None, flux: str | Flux) -> dict[s
     ValueError
         If the metric or the flux that was asked for does not belong on the grid.
     """
-    if not grid.is_polar:
+    if not isinstance(grid.chart, Polar):
         if metric is not None:
             raise ValueError(
-                "metric must be left out on a cartesian grid, got a lazy one, which is diagonal in "
-                "polar coordinates alone; put the initial law on a Grid.polar"
+                "metric must be left out on a grid that is not polar, got a lazy one, which is "
+                "diagonal in polar coordinates alone; put the initial law on a Grid.polar"
             )
         return FLUXES
     if isinstance(flux, Flux) or flux not in ("auto", "sg"):
         raise ValueError(f"flux must be auto or sg on a polar grid, got {flux!r}; leave it out")
-    return {"sg": Polar(metric)}
+    return {"sg": PolarFlux(metric)}

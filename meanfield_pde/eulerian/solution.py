@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 
@@ -99,7 +101,7 @@ class Solution:
         from xarray import Dataset
 
         grid = self.densities[0].grid
-        names = ("r", "phi") if grid.is_polar else ("x", "y")[: grid.dim]
+        names = ("r", "phi") if isinstance(grid.chart, Polar) else ("x", "y")[: grid.dim]
         values = np.stack([rho.values for rho in self.densities])
         data = {
             "density": (("time", *names), values),
@@ -115,7 +117,7 @@ class Solution:
             "lower": grid.lower,
             "upper": grid.upper,
             "periodic": int(grid.periodic),
-            "coordinate_system": grid.coordinates,
+            "chart": "" if grid.chart is None else json.dumps(grid.chart.entries),
             "flux": statistics.flux,
             "stepper": statistics.stepper,
             "reason": statistics.reason,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from meanfield_pde.energies.energy import smooth_functional
 from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
+from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
 from meanfield_pde.eulerian.polar import fluxes_on
+from meanfield_pde.eulerian.reduction import Reduction, reduction
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.problem import Problem
@@ -43,6 +45,7 @@ def solve(
     progress: bool = False,
     throw: bool = True,
     symmetry: Group | None = None,
+    reduce: Group | None = None,
 ) -> Solution:
     """Move a density along a gradient flow.
 
@@ -78,6 +81,11 @@ def solve(
         the image of any density is the image of its flow, to the last bit (on a torus, where its
         middle or its corner is 0; on a polar grid to rounding); without, both hold to rounding.
         Densities that are not invariant cost an evaluation of the energy for each element.
+    reduce : Group, optional
+        A group with reflections of axes, or the exchange of both, that leaves the energy and the
+        initial density invariant. The equation is solved on its fundamental domain (half, quarter
+        or octant) and the whole density given back: that of the whole grid up to rounding, at the
+        domain's share of the cost, and invariant to the last bit.
 
     Returns
     -------
@@ -87,7 +95,8 @@ def solve(
     Raises
     ------
     ValueError
-        If an argument is wrong; for ``symmetry`` also if the energy is not invariant under it.
+        If an argument is wrong; for ``symmetry`` and ``reduce`` also if the energy is not invariant
+        under it, on E^G also if the drift or the noise leaves it.
     SolveError
         If the end time was not reached and ``throw``.
 
@@ -111,44 +120,57 @@ def solve(
             f"initial must be a Density for the density solver, got "
             f"{type(problem.initial).__name__}; put it on a grid, or use mf.simulate"
         )
-    _refuse_projected_noise(problem)
+    require_confined(problem)
     tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
     if dt is not None:
         dt = check.number("dt", dt, "give a positive step or leave it out", above=0)
+    if symmetry is not None and reduce is not None:
+        raise ValueError(
+            "symmetry must be left out with reduce, got both; a reduced density is invariant "
+            "to the last bit"
+        )
     times = problem.save_times(save)
-    grid, energy = problem.initial.grid, problem.flow.energy
-    span = problem.flow.clock(0.0, problem.t1)
-    rho = problem.initial.values
-    fluxes = fluxes_on(grid, problem.flow.metric, flux)
-    functional, orbits = smooth_functional(energy, grid), None
-    if symmetry is not None:
-        functional = mean = symmetrised(functional, symmetry, rho, grid)
-        orbits = mean.orbits
-    smooth = grid, functional, energy.beta
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, fluxes)
-    logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
-    march = March(equation, chosen, rho, span, tolerance, dt, orbits)
+    domain, reduced = None, problem
+    if reduce is not None:
+        domain, reduced = reduction(problem, reduce)
+    march, reason = _prepare(reduced, flux, stepper, tolerance, dt, symmetry, domain)
     saved, failure = _march_through(problem, march, times, progress)
     if symmetry is not None:
         reason += f"; symmetry {symmetry.name} {march.symmetric}"
-    solution = _collect(problem, march, times[: len(saved)], saved, reason, failure)
+    densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
+    if domain is not None:
+        densities = tuple(domain.lift(rho) for rho in densities)
+    solution = _collect(problem, march, times[: len(saved)], saved, densities, reason, failure)
     if failure and throw:
         raise SolveError(solution)
     return solution
 
 
-def _refuse_projected_noise(problem: Problem) -> None:
-    group = problem.flow.noise
+def _prepare(
+    problem: Problem,
+    flux: str | Flux,
+    stepper: str | Stepper,
+    tolerance: float,
+    dt: float | None,
+    symmetry: Group | None,
+    domain: Reduction | None,
+) -> tuple[March, str]:
+    """Choose the methods for a problem, and say why."""
     assert isinstance(problem.initial, Density)
-    dim = problem.initial.grid.dim
-    if group is not None and problem.flow.energy.beta > 0:
-        group.on_z(dim)
-        if not np.allclose(group.projection(), np.eye(dim)):
-            raise ValueError(
-                f"noise must act in all directions of the grid, got noise projected on the fixed "
-                f"subspace of {group.name}, which degenerates on a density; solve on a grid of the "
-                "fixed subspace, or use mf.simulate"
-            )
+    grid, energy, rho = problem.initial.grid, problem.flow.energy, problem.initial.values
+    span = problem.flow.clock(0.0, problem.t1)
+    fluxes = fluxes_on(grid, problem.flow.metric, flux)
+    functional, orbits = energy.smooth_on(grid), None
+    if symmetry is not None:
+        functional = mean = symmetrised(functional, symmetry, rho, grid)
+        orbits = mean.orbits
+    smooth = grid, functional, energy.beta
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, fluxes)
+    if domain is not None:
+        equation, orbits = replace(equation, swapped=domain.swapped), domain.orbits
+        reason += f"; {domain.said}"
+    logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
+    return March(equation, chosen, rho, span, tolerance, dt, orbits), reason
 
 
 def _march_through(
@@ -168,9 +190,14 @@ def _march_through(
 
 
 def _collect(
-    problem: Problem, march: March, times: Array, saved: list[State], reason: str, failure: str
+    problem: Problem,
+    march: March,
+    times: Array,
+    saved: list[State],
+    densities: tuple[Density, ...],
+    reason: str,
+    failure: str,
 ) -> Solution:
-    densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
     steps = "1 step" if march.steps == 1 else f"{march.steps} steps"
     steps += f" of {march.stepper.name} ({march.rejected} repeated)"
     stationary = None

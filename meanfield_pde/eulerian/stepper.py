@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,8 +39,8 @@ from scipy.sparse.linalg import splu
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
-from meanfield_pde.eulerian.flux import Flux, Generator, Transport
-from meanfield_pde.eulerian.lines import Lines
+from meanfield_pde.eulerian.flux import Flux, Generator, LinearFlux, Transport, mirror_lag
+from meanfield_pde.eulerian.lines import Lines, Scratch, lag_in_plane, mean_of_both
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -57,12 +57,16 @@ class StepFailedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """What a stepper sees: grid, energy without entropy, diffusion and flux."""
+    """What a stepper sees: grid, energy without entropy, diffusion and flux.
+
+    ``swapped``: the energy and all densities are symmetric about the diagonal.
+    """
 
     grid: Grid
     energy: Functional
     beta: float
     flux: Flux
+    swapped: bool = False
 
     def transport(self, potential: Array) -> Transport:
         """Flux for a potential."""
@@ -75,9 +79,25 @@ class Equation:
         return transport
 
     @cached_property
-    def scratch(self) -> dict[tuple[int, str], Array]:
-        """Arrays that steps may use again; they belong to the grid of this equation."""
-        return {}
+    def scratch(self) -> Scratch:
+        """Arrays that steps use again; they belong to the grid of this equation."""
+        return Scratch()
+
+    def lines(self, potential: Array, scratch: Scratch) -> list[Lines]:
+        """Rates of a linear flux along the lines of both axes of a plane."""
+        flux, grid, beta = self.flux, self.grid, self.beta
+        if not isinstance(flux, LinearFlux):  # rates may depend on more than the line's potential
+            generator = self.generator(potential)
+            return [Lines.of(generator, axis) for axis in (0, 1)]
+        first = Lines.along(flux, grid, potential, beta, 0, scratch)
+        if self.swapped:
+            return [first, replace(first, axis=1)]
+        return [first, Lines.along(flux, grid, potential, beta, 1, scratch)]
+
+    @cached_property
+    def constant_lines(self) -> list[Lines]:
+        """Rates of an energy whose potential does not depend on the density."""
+        return self.lines(self.energy.potential(np.zeros(self.grid.shape)), Scratch())
 
     @cached_property
     def constant_transport(self) -> Transport:
@@ -109,6 +129,13 @@ class State:
         return self.equation.transport(self.potential)
 
     @property
+    def lines(self) -> list[Lines]:
+        """Rates along the lines of both axes, up to the next that are asked of the equation."""
+        if self.equation.energy.constant:
+            return self.equation.constant_lines
+        return self.equation.lines(self.potential, self.equation.scratch)
+
+    @property
     def generator(self) -> Generator:
         """The transport of a linear flux."""
         assert isinstance(self.transport, Generator), "implicit steps need a linear flux"
@@ -119,7 +146,8 @@ class State:
         """Energy with its entropy."""
         entropy = 0.0
         if self.equation.beta:
-            terms = np.maximum(self.rho, 1e-300)  # 0 log 0 = 0
+            terms = self.equation.scratch.take("terms", self.rho.shape)
+            np.maximum(self.rho, 1e-300, out=terms)  # 0 log 0 = 0
             np.log(terms, out=terms)
             terms *= self.rho
             entropy = folded_sum(terms) * self.equation.grid.volume
@@ -253,54 +281,53 @@ class MPRK22(Stepper):
 
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
-        generator = state.generator
-        one = self._on_a_line if state.rho.ndim == 1 else self._by_lines
-        stage, rho = one(state, generator, dt)
-        if not estimate:
-            return Step(rho, 0.0)
-        # The stage differs by dt^2 / 2 + dt lag, of which the latter is no error in time.
-        lag = generator.mean_lag(state.rho, most=MOST_LAG * dt)
-        return Step(rho, _apart(state, rho, stage) * dt / (dt + 2.0 * lag))
+        if state.rho.ndim == 2:
+            return self._by_lines(state, dt, estimate)
+        stage, rho = self._on_a_line(state, state.generator, dt)
+        lag = state.generator.mean_lag(state.rho, most=MOST_LAG * dt) if estimate else 0.0
+        return Step(rho, _error(state, rho, stage, dt, lag) if estimate else 0.0)
 
     def _on_a_line(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
-        first = Lines(generator, 0)
+        first = Lines.of(generator, 0)
         stage = first.euler(state.rho, dt)
         if state.equation.energy.constant:
             return stage, first.second_order(state.rho, dt)
-        second = Lines(state.equation.generator(state.equation.energy.potential(stage)), 0)
+        second = Lines.of(state.equation.generator(state.equation.energy.potential(stage)), 0)
         return stage, first.second_stage(state.rho, stage, second, dt)
 
-    def _by_lines(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
-        equation, energy = state.equation, state.equation.energy
-        rho = np.ascontiguousarray(state.rho)
-        along = [Lines(generator, axis, equation.scratch) for axis in (0, 1)]
+    def _by_lines(self, state: State, dt: float, estimate: bool) -> Step:
+        equation, energy, scratch = state.equation, state.equation.energy, state.equation.scratch
+        rho = scratch.plane("start", state.rho.shape)
+        rho[:] = state.rho
+        along, lag = state.lines, 0.0
+
         # Both orders, as below: a potential at a stage of one order would prefer an axis.
-        stage = _mean_of_both(
-            lambda k: along[1 - k].euler(end := along[k].euler(rho, dt), dt, out=end)
-        )
-        if not energy.constant:
-            middle = state.potential + energy.potential(stage)
-            middle *= 0.5
-            generator = equation.generator(middle)
-            along = [Lines(generator, axis, equation.scratch) for axis in (0, 1)]
+        def first_order(k: int, end: Array) -> None:
+            along[k].euler(rho, dt, out=end)
+            along[1 - k].euler(end, dt, out=end)
 
-        def symmetric(k: int) -> Array:
-            end = along[k].second_order(rho, 0.5 * dt)
+        def second_order(k: int, end: Array) -> None:
+            along[k].second_order(rho, 0.5 * dt, out=end)
             along[1 - k].second_order(end, dt, out=end)
-            return along[k].second_order(end, 0.5 * dt, out=end)
+            along[k].second_order(end, 0.5 * dt, out=end)
 
-        return stage, _mean_of_both(symmetric)
+        if estimate or not energy.constant:
+            stage = scratch.take("stage", rho.shape)
+            mean_of_both(first_order, scratch, stage, equation.swapped)
+        if estimate and equation.flux.lags:
+            at_mirror = mirror_lag(equation.grid, equation.beta)
+            lag = lag_in_plane(along, state.rho, MOST_LAG * dt, at_mirror, scratch)
+        if not energy.constant:
+            middle = scratch.take("middle", rho.shape)
+            np.add(state.potential, energy.potential(stage), out=middle)
+            middle *= 0.5
+            along = equation.lines(middle, scratch)
+        end = np.empty(rho.shape)
+        mean_of_both(second_order, scratch, end, equation.swapped)
+        return Step(end, _error(state, end, stage, dt, lag) if estimate else 0.0)
 
 
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
-
-
-def _mean_of_both(end: Callable[[int], Array]) -> Array:
-    """Mean of the two orders of a splitting."""
-    mean = end(0)
-    mean += end(1)
-    mean *= 0.5
-    return mean
 
 
 def averaged_step(
@@ -356,7 +383,7 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
         If rounding left a negative value (2D, dt times rates beyond about 1e12).
     """
     if generator.grid.dim == 1:
-        return Lines(generator, 0).euler(rho, dt)
+        return Lines.of(generator, 0).euler(rho, dt)
     matrix = csc_array(eye_array(rho.size, format="csc") - dt * generator.matrix())
     factors = splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
@@ -368,7 +395,12 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
     return result
 
 
+def _error(state: State, rho: Array, stage: Array, dt: float, lag: float) -> float:
+    """Error of MPRK22: its stage differs by dt^2 / 2 + dt lag, of which the latter is none."""
+    return _apart(state, rho, stage) * dt / (dt + 2.0 * lag)
+
+
 def _apart(state: State, first: Array, second: Array) -> float:
-    difference = first - second
+    difference = np.subtract(first, second, out=state.equation.scratch.take("terms", first.shape))
     np.abs(difference, out=difference)
     return folded_sum(difference) * state.equation.grid.volume

@@ -17,6 +17,7 @@ from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.dynamics import DYNAMICS, Dynamics
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
@@ -114,8 +115,8 @@ def simulate(
 ) -> Run:
     """Run interacting particles of a gradient flow.
 
-    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of
-    an initial law without a grid, or on a polar one, move in all of space.
+    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of an
+    initial law without a grid, on a fixed subspace, a radius or a polar grid move in all of space.
 
     Parameters
     ----------
@@ -302,16 +303,15 @@ def _projection(problem: Problem, dim: int) -> Array | None:
 
 
 def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
-    if not isinstance(problem.initial, Density):
-        return np.zeros(dim), np.ones(dim), _kernels.FREE
-    grid = problem.initial.grid
-    if grid.is_polar:
-        return np.zeros(dim), np.ones(dim), _kernels.FREE
-    if problem.flow.metric is not None:
+    own = problem.initial.grid if isinstance(problem.initial, Density) else None
+    if problem.flow.metric is not None and own is not None and not isinstance(own.chart, Polar):
         raise ValueError(
-            "metric must be left out on a cartesian grid, got a lazy one, whose flow turns "
+            "metric must be left out on a grid that is not polar, got a lazy one, whose flow turns "
             "particles across the sides of a box; start from a density on a Grid.polar, or from "
             "a sampler"
         )
+    grid = None if own is None else own.whole
+    if grid is None:
+        return np.zeros(dim), np.ones(dim), _kernels.FREE
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
     return np.array(grid.lower), np.array(grid.upper), kind

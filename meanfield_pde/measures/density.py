@@ -9,14 +9,15 @@ are consistent with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import gammainc, gammaincc, ndtr
 
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import order_free_sum
@@ -81,8 +82,10 @@ class Density:
         """Cell averages of a normal density; wrapped on a torus.
 
         Exact (differences of the normal distribution function) in 1D and for a diagonal covariance;
-        for a full 2D covariance exact in y and by Gauss quadrature, to 1e-13, in x. On a polar grid
-        by `from_function`.
+        for a full 2D covariance exact in y and by Gauss quadrature, to 1e-13, in x. On E^G it is a
+        normal law of the coordinates, behind mirrors the image of the law with this mean, on the
+        radius the law of |z| for z normal with mean 0 and the same variance in every direction. On
+        a polar grid by `from_function`.
 
         Parameters
         ----------
@@ -107,8 +110,17 @@ class Density:
                 f"mean must have {grid.dim} entries for this grid, got shape {centre.shape}; "
                 "give one number a dimension"
             )
+        if isinstance(grid.chart, Radius):
+            return cls(grid, _refuse_lost(grid, _normal_radius(grid, centre, cov), lost))
         matrix = _covariance(cov, grid.dim)
-        if grid.is_polar:
+        if isinstance(grid.chart, Mirrors):
+            flat = replace(grid, chart=None)
+            images = [
+                (signs * centre, matrix * np.outer(signs, signs)) for signs in grid.chart.signs
+            ]
+            parts = [cls.gaussian(flat, place, spread, lost=1.0).values for place, spread in images]
+            return cls(grid, _refuse_lost(grid, np.asarray(sum(parts)), lost))
+        if isinstance(grid.chart, Polar):
             values = cls.from_function(grid, partial(_normal_2d, centre, matrix)).values
         elif np.count_nonzero(matrix - np.diag(np.diag(matrix))):
             values = _correlated(grid, centre, matrix)
@@ -147,8 +159,9 @@ class Density:
     def from_function(cls, grid: Grid, function: Function, nodes: int = 5) -> Density:
         """Cell averages of ``function(z)``, z of shape (..., dim), by Gauss-Legendre rules a cell.
 
-        The function is taken as it is: nothing is normalised (see `normalised`). On a polar grid
-        too it is a density in the plane.
+        The function is taken as it is: nothing is normalised (see `normalised`). With a chart it is
+        a function of the coordinates, and the density one per volume of these; but on a polar grid
+        a density in the plane, a function of its points.
 
         Raises
         ------
@@ -163,17 +176,20 @@ class Density:
         values = np.zeros(grid.shape)
         half = 0.5 * np.array(grid.spacing)
         for index in np.ndindex(*(nodes,) * grid.dim):
-            shifted = grid.mesh + half * x[list(index)]
+            shifted = grid.points + half * x[list(index)]
             weight = float(np.prod(0.5 * w[list(index)]))
-            found = check.evaluate("function", function, grid.place(shifted))
-            values += weight * (found * grid.stretch(shifted) if grid.is_polar else found)
+            if isinstance(grid.chart, Polar):
+                density = check.evaluate("function", function, grid.chart.place(shifted))
+                values += weight * shifted[..., 0] * density
+            else:
+                values += weight * check.evaluate("function", function, shifted)
         return cls(grid, values)
 
     @classmethod
     def uniform(cls, grid: Grid) -> Density:
-        """Constant density of mass 1."""
-        if grid.is_polar:
-            return cls(grid, grid.stretch(grid.mesh)).normalised()
+        """Constant density of mass 1: in the coordinates of a chart, or in the polar plane."""
+        if isinstance(grid.chart, Polar):
+            return cls(grid, grid.points[..., 0]).normalised()
         return cls(grid, np.full(grid.shape, 1.0 / (grid.size * grid.volume)))
 
     @property
@@ -199,17 +215,21 @@ class Density:
         return Density(self.grid, self.values / self.mass, self.remap_error / self.mass)
 
     def expect(self, function: Function) -> Any:
-        """Integral of ``function`` (of points (..., dim), with values (...) or (..., k))."""
-        values = np.asarray(function(self.grid.points), dtype=np.float64)
+        """Integral of ``function`` (of points z (..., d), with values (...) or (..., k))."""
+        values = self.grid.average(function, self.grid.points)
         result = np.tensordot(self.masses, values, axes=self.grid.dim)
         return float(result) if result.ndim == 0 else result
 
     def mean(self) -> Array:
-        """Centre of mass, shape (dim,)."""
+        """Centre of mass in the space of z, shape (d,)."""
         return np.asarray(self.expect(lambda z: z)) / self.mass
 
     def cov(self) -> Array:
-        """Covariance matrix, shape (dim, dim)."""
+        """Covariance matrix in the space of z, shape (d, d)."""
+        if self.grid.chart is not None:
+            mean = self.mean()
+            pairs = self.expect(lambda z: _pairs(z - mean))
+            return np.asarray(pairs).reshape(len(mean), len(mean)) / self.mass
         centred = (self.grid.points - self.mean()).reshape(-1, self.grid.dim)
         return (centred.T * self.masses.ravel()) @ centred / self.mass
 
@@ -218,7 +238,10 @@ class Density:
         return float(self.expect(lambda z: monomial(z, order)))
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw n independent points, shape (n, dim), from the piecewise constant law."""
+        """Draw n independent points z, shape (n, d), from the piecewise constant law.
+
+        With a chart, points of Z: on E^G, or uniform on the orbits.
+        """
         n = check.count("n", n, "ask for at least one point")
         check.instance("rng", rng, np.random.Generator, "pass numpy.random.default_rng(seed)")
         share = self.masses.ravel()
@@ -227,7 +250,8 @@ class Density:
         jitter = rng.random((n, self.grid.dim)) - 0.5
         axes = self.grid.axes
         centre = np.stack([axes[a][corner[:, a]] for a in range(self.grid.dim)], axis=-1)
-        return self.grid.place(np.asarray(centre + jitter * np.array(self.grid.spacing)))
+        drawn = np.asarray(centre + jitter * np.array(self.grid.spacing))
+        return drawn if self.grid.chart is None else self.grid.chart.scatter(drawn, rng)
 
 
 def monomial(z: Array, order: int | Sequence[int]) -> Array:
@@ -244,6 +268,11 @@ def monomial(z: Array, order: int | Sequence[int]) -> Array:
             "give one power a dimension"
         )
     return np.asarray(np.prod(z ** np.array(powers), axis=-1))
+
+
+def _pairs(z: Array) -> Array:
+    """Products ``z_a z_b``, shape (..., d^2)."""
+    return np.asarray((z[..., :, None] * z[..., None, :]).reshape(*z.shape[:-1], -1))
 
 
 def _covariance(cov: Any, dim: int) -> Array:
@@ -290,6 +319,20 @@ def _normal_2d(mean: Array, cov: Array, z: Array) -> Array:
     offset = z - mean
     exponent = np.einsum("...i,ij,...j->...", offset, np.linalg.inv(cov), offset)
     return np.asarray(np.exp(-0.5 * exponent) / (2 * np.pi * np.sqrt(np.linalg.det(cov))))
+
+
+def _normal_radius(grid: Grid, mean: Array, cov: Any) -> Array:
+    """Law of |z| for z ~ N(0, cov I): |z|^2 / cov has a chi-squared law."""
+    variance = check.number("cov", cov, "the radius needs one variance for all directions", above=0)
+    if mean.any():
+        raise ValueError(
+            f"mean must be 0 for a law on the radius, got {mean.tolist()}; rotations would move it"
+        )
+    half = 0.5 * grid.faces[0] ** 2 / variance
+    order = 0.5 * grid.ambient_dim
+    below, above = gammainc(order, half), gammaincc(order, half)
+    share = np.where(below[:-1] < 0.5, np.diff(below), -np.diff(above))  # accurate in both tails
+    return np.asarray(share / grid.spacing[0])
 
 
 def _correlated(grid: Grid, mean: Array, cov: Array) -> Array:

@@ -5,9 +5,8 @@ equal cells. Centres are computed as ``middle + (i - (n - 1)/2) h``, so that a g
 bitwise antisymmetric coordinates: a reflection maps centres to centres without rounding, and
 symmetric data stay symmetric to the last bit.
 
-On a polar grid the cells are equal in the coordinates (r, phi). Their centres are points of the
-plane, where functions of z are taken, and densities count mass per dr dphi: r times the density in
-the plane.
+With a chart the cells are equal in its coordinates, and densities count mass per volume of these:
+on a polar grid per dr dphi, r times the density in the plane.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from functools import cached_property
 import numpy as np
 
 from meanfield_pde.measures import check
-from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.chart import Chart, Mirrors, Polar
+from meanfield_pde.measures.check import Array, Function
 
 Coordinates = float | Sequence[float]
 
@@ -36,8 +36,8 @@ class Grid:
         Number of cells a dimension.
     periodic : bool
         Whether opposite sides are the same (a torus) or walls (a box).
-    coordinates : {"cartesian", "polar"}
-        What the axes are.
+    chart : Chart, optional
+        What the coordinates stand for, where they are not the parameters z themselves.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Grid:
     upper: tuple[float, ...]
     cells: tuple[int, ...]
     periodic: bool = False
-    coordinates: str = "cartesian"
+    chart: Chart | None = None
 
     def __post_init__(self) -> None:
         if not len(self.lower) == len(self.upper) == len(self.cells):
@@ -72,27 +72,28 @@ class Grid:
             check.number("upper", high, "give a finite corner")
             if not low < high:
                 raise ValueError(f"lower must be below upper, got {low:g} and {high:g}; swap them")
-        if self.coordinates not in ("cartesian", "polar"):
-            raise ValueError(
-                f"coordinates must be cartesian or polar, got {self.coordinates!r}; use Grid.polar"
-            )
-        whole = (self.lower[-1], self.upper[-1]) == (-np.pi, np.pi)
-        if self.is_polar and (self.dim != 2 or self.periodic or self.lower[0] < 0 or not whole):
-            raise ValueError(
-                f"coordinates must be cartesian on this grid from {self.lower} to {self.upper}, "
-                "got 'polar'; make polar grids with Grid.polar"
-            )
+        if self.chart is not None:
+            self._check_chart(self.chart)
 
     @classmethod
-    def box(cls, lower: Coordinates, upper: Coordinates, cells: int | Sequence[int]) -> Grid:
+    def box(
+        cls,
+        lower: Coordinates,
+        upper: Coordinates,
+        cells: int | Sequence[int],
+        chart: Chart | None = None,
+    ) -> Grid:
         """Box with no-flux walls; scalars in 1D, one number a dimension in 2D.
+
+        With a chart, a box of its coordinates.
 
         Raises
         ------
         ValueError
-            If the sizes differ, a corner is not finite, or a count is not positive.
+            If the sizes differ, a corner is not finite, or a count is not positive; or where the
+            chart has another number of coordinates, or no such corner.
         """
-        return cls(*_sides(lower, upper, cells), periodic=False)
+        return cls(*_sides(lower, upper, cells), periodic=False, chart=chart)
 
     @classmethod
     def torus(cls, lower: Coordinates, upper: Coordinates, cells: int | Sequence[int]) -> Grid:
@@ -113,27 +114,32 @@ class Grid:
         Examples
         --------
         >>> disc = Grid.polar(radius=2.0, cells=(8, 12))
-        >>> bool(np.hypot(*disc.points[3, 5]).round(12) == disc.axes[0][3] == 0.875)
+        >>> bool(np.hypot(*disc.places[3, 5]).round(12) == disc.axes[0][3] == 0.875)
         True
         """
         outer = check.number("radius", radius, "give a positive radius", above=0)
         least = check.number("inner", inner, "0 gives the whole disc", least=0)
-        return cls(*_sides((least, -np.pi), (outer, np.pi), cells), coordinates="polar")
-
-    @property
-    def is_polar(self) -> bool:
-        """Whether the axes are r and phi."""
-        return self.coordinates == "polar"
+        return cls(*_sides((least, -np.pi), (outer, np.pi), cells), chart=Polar())
 
     @property
     def wraps(self) -> tuple[bool, ...]:
         """Whether the last cell of a line leads to its first, for each axis."""
-        return (False, True) if self.is_polar else (self.periodic,) * len(self.cells)
+        return (self.periodic,) * self.dim if self.chart is None else self.chart.periodic
+
+    @property
+    def symmetric_chart(self) -> Chart | None:
+        """The chart, where it gives its laws a symmetry: None for polar coordinates."""
+        return None if isinstance(self.chart, Polar) else self.chart
 
     @property
     def dim(self) -> int:
         """Number of dimensions, 1 or 2."""
         return len(self.cells)
+
+    @property
+    def ambient_dim(self) -> int:
+        """Dimension of the parameters z: that of the grid, or D of its chart."""
+        return self.dim if self.chart is None else self.chart.dim
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,32 +180,26 @@ class Grid:
         return tuple(m + (np.arange(n + 1.0) - 0.5 * n) * h for m, h, n in sides)
 
     @cached_property
-    def mesh(self) -> Array:
-        """Coordinates of the cell centres, shape ``(*shape, dim)``."""
+    def points(self) -> Array:
+        """Cell centres as an array of shape ``(*shape, dim)``."""
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
 
     @cached_property
-    def points(self) -> Array:
-        """Cell centres as points of shape ``(*shape, dim)``; of the plane on a polar grid."""
-        return self.place(self.mesh)
+    def places(self) -> Array:
+        """A parameter z for each cell centre, shape ``(*shape, ambient_dim)``."""
+        return self.points if self.chart is None else self.chart.place(self.points)
 
-    def place(self, mesh: Array) -> Array:
-        """Points that have the given coordinates ``(..., dim)``."""
-        if not self.is_polar:
-            return mesh
-        r, phi = mesh[..., 0], mesh[..., 1]
-        return np.stack([r * np.cos(phi), r * np.sin(phi)], axis=-1)
-
-    def locate(self, points: Array) -> Array:
-        """Coordinates of points ``(..., dim)``."""
-        if not self.is_polar:
-            return points
-        x, y = points[..., 0], points[..., 1]
-        return np.stack([np.hypot(x, y), np.arctan2(y, x)], axis=-1)
-
-    def stretch(self, mesh: Array) -> Array:
-        """Volume in space per volume of the coordinates: r on a polar grid, else 1."""
-        return np.asarray(mesh[..., 0]) if self.is_polar else np.ones(mesh.shape[:-1])
+    @property
+    def whole(self) -> Grid | None:
+        """Grid of Z: this one, or what mirrors make of it; None where it is no box."""
+        if self.chart is None:
+            return self
+        if not isinstance(self.chart, Mirrors):
+            return None
+        twice = [2 if a in self.chart.axes else 1 for a in range(self.dim)]
+        sides = zip(twice, self.lower, self.upper, strict=True)
+        lower = tuple(-high if k == 2 else low for k, low, high in sides)
+        return Grid(lower, self.upper, tuple(k * n for k, n in zip(twice, self.cells, strict=True)))
 
     @property
     def floor(self) -> float:
@@ -209,9 +209,30 @@ class Grid:
         On a polar grid that of the outermost, largest cells.
         """
         sides = self.spacing
-        if self.is_polar:
+        if isinstance(self.chart, Polar):
             sides = (sides[0], self.upper[0] * sides[1])
         return float(np.sqrt(sum(h * h for h in sides) / 12))
+
+    def average(self, function: Function, points: Array) -> Array:
+        """Values of a function of z at coordinates (..., dim), or means over their orbits.
+
+        ``function`` takes z (..., ambient_dim) to (...) or (..., k).
+        """
+        if self.chart is None:
+            return np.asarray(function(points), dtype=np.float64)
+        places, weights = self.chart.orbit(points)
+        return np.tensordot(weights, np.asarray(function(places), dtype=np.float64), axes=1)
+
+    def _check_chart(self, chart: Chart) -> None:
+        check.instance("chart", chart, Chart, "make one with the constructors of mf.Chart")
+        if chart.coordinates != self.dim:
+            raise ValueError(
+                f"chart must have as many coordinates as the grid dimensions, got "
+                f"{chart.coordinates} and {self.dim}; give one side of the box a coordinate"
+            )
+        if self.periodic:
+            raise ValueError("chart must belong to a box, got a torus; use Grid.box")
+        chart.check_box(self.lower, self.upper)
 
     def wrap(self, difference: Array) -> Array:
         """Shortest representative of a difference of points ``(..., dim)``; identity on a box."""

@@ -28,6 +28,7 @@ from typing import Any, overload
 import numpy as np
 
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
@@ -179,6 +180,10 @@ class GroupLaw:
             If the moved density leaves its grid.
         """
         check.instance("mu", mu, (Density, Cloud), "symmetrise a measure")
+        if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
+            raise ValueError(
+                f"mu must be a measure on all of Z to be averaged, got {mu.grid.chart}; lift it"
+            )
         dim = mu.grid.dim if isinstance(mu, Density) else mu.dim
         if self.matrices.shape[-1] != dim:
             raise ValueError(
@@ -188,7 +193,7 @@ class GroupLaw:
         if isinstance(mu, Cloud):
             moved = np.concatenate([mu.points @ m.T for m in self.matrices])
             return Cloud(moved, np.multiply.outer(self.weights, mu.weights).ravel())
-        if self.spread is not None and mu.grid.is_polar:
+        if self.spread is not None and isinstance(mu.grid.chart, Polar):
             values = mu.values @ _arc_matrix(mu.grid, self.spread)
             return Density(mu.grid, values, mu.remap_error)
         images = None if self.group is None else self.group.cell_images(mu.grid)

@@ -6,18 +6,21 @@ subspace E^G (Maass and Fontbona, arXiv 2405.19995, section 3).
 
 from __future__ import annotations
 
+from itertools import product
 from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from meanfield_pde.measures import check, distance
+from meanfield_pde.measures.chart import Chart, FixedSubspace, Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.order_free import order_free_mean
-from meanfield_pde.measures.remap import remap
+from meanfield_pde.measures.remap import remap, shadow
 
 Images = npt.NDArray[np.int64]
 
@@ -49,6 +52,9 @@ def symmetrise(mu: Measure, group: Group) -> Measure:
     """
     check.instance("mu", mu, (Density, Cloud), "symmetrise a measure")
     check.instance("group", group, Group, "make one with the constructors of mf.Group")
+    if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
+        _require_charted(mu.grid.symmetric_chart, group)
+        return mu
     if isinstance(mu, Cloud):
         moved = np.concatenate([mu.points @ m.T for m in group.on_z(mu.dim)])
         return Cloud(moved, np.multiply.outer(group.weights, mu.weights).ravel())
@@ -102,6 +108,9 @@ def asymmetry(mu: Measure, group: Group) -> float:
     group does not permute, differences below the remap's own smearing (see `symmetrise`) are not
     resolved.
     """
+    if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
+        _require_charted(mu.grid.symmetric_chart, group)
+        return 0.0
     if isinstance(mu, Density):
         images = group.cell_images(mu.grid)
         moved = [_moved_values(mu, group, g, images) for g in range(group.order)]
@@ -121,7 +130,119 @@ def _moved_values(mu: Density, group: Group, g: int, images: Images | None) -> A
     return remap(mu.grid, mu.values, matrix)
 
 
-def project(cloud: Cloud, group: Group) -> Cloud:
-    """Push a cloud to the fixed subspace: the strongly invariant projection P # mu."""
-    matrices = group.on_z(cloud.dim)
-    return Cloud(cloud.points @ np.tensordot(group.weights, matrices, axes=1).T, cloud.weights)
+@overload
+def project(mu: Density, group: Group, grid: Grid | None = None) -> Density: ...
+@overload
+def project(mu: Cloud, group: Group, grid: None = None) -> Cloud: ...
+def project(mu: Measure, group: Group, grid: Grid | None = None) -> Measure:
+    """Push a measure to the fixed subspace: the strongly invariant projection P # mu.
+
+    A cloud stays in Z. The image of a density is singular there, and becomes a density on a grid
+    of E^G: exactly the law of B^T z for z uniform on each cell, with B the basis of the chart.
+
+    Parameters
+    ----------
+    mu : Density or Cloud
+        A density on a box of the plane, for a group that fixes a line.
+    group : Group
+    grid : Grid, optional
+        Grid of E^G (with its chart) for the image of a density; one that covers the image, with as
+        many cells as mu has along its first axis, where it is left out.
+
+    Raises
+    ------
+    ValueError
+        If E^G is no line, or the grid is none of E^G.
+    LostMassError
+        If part of the image lies outside the grid.
+
+    Examples
+    --------
+    >>> rho = Density.gaussian(Grid.box((-4, -4), (4, 4), (64, 64)), mean=(1, 0), cov=0.1)
+    >>> shadow = project(rho, Group.swap())
+    >>> shadow.mean().round(6).tolist(), shadow.grid.dim
+    ([0.5, 0.5], 1)
+    """
+    check.instance("group", group, Group, "make one with the constructors of mf.Group")
+    if isinstance(mu, Cloud):
+        group.on_z(mu.dim)
+        return Cloud(mu.points @ group.projection().T, mu.weights)
+    check.instance("mu", mu, Density, "project a measure")
+    group.on_z(mu.grid.dim)
+    chart = Chart.fixed_subspace(group)
+    if mu.grid.chart is not None or mu.grid.periodic or (mu.grid.dim, chart.coordinates) != (2, 1):
+        raise ValueError(
+            f"mu must be a density on a box of the plane to be projected on a line, got dimension "
+            f"{mu.grid.dim} and a fixed subspace of dimension {chart.coordinates}; draw a cloud "
+            "from it and project that"
+        )
+    if grid is None:
+        reach = [np.dot(np.ravel(chart.basis), c) for c in product(*_sides(mu.grid))]
+        grid = Grid.box(min(reach), max(reach), mu.grid.cells[0], chart=chart)
+    if grid.chart != chart:
+        raise ValueError(
+            f"grid must be one of the fixed subspace of {group.name}, got chart {grid.chart}; "
+            "make it with Grid.box(..., chart=Chart.fixed_subspace(group))"
+        )
+    return Density(grid, shadow(mu.grid, mu.values, np.ravel(chart.basis), grid), mu.remap_error)
+
+
+def lift(mu: Density) -> Measure:
+    """Measure in Z that a density on a chart stands for.
+
+    Behind mirrors the invariant density on the whole grid, exactly; on E^G the cloud of its cell
+    centres with their masses, for the law itself is singular; on a polar grid such a cloud, too.
+
+    Raises
+    ------
+    ValueError
+        For a density on the radius, whose law in Z needs a grid of its own.
+
+    Examples
+    --------
+    >>> half = Grid.box(0, 4, 100, chart=Chart.quotient(Group.reflection()))
+    >>> whole = lift(Density.gaussian(half, mean=1, cov=0.1))
+    >>> whole.grid.lower, round(whole.mass, 9), bool((whole.values == whole.values[::-1]).all())
+    ((-4.0,), 1.0, True)
+    """
+    check.instance("mu", mu, Density, "lift a density on a chart")
+    grid, chart = mu.grid, mu.grid.chart
+    if chart is None:
+        return mu
+    if isinstance(chart, Mirrors):
+        whole, values = grid.whole, mu.values / len(chart.signs)
+        assert whole is not None
+        for axis in chart.axes:
+            values = np.concatenate([np.flip(values, axis), values], axis=axis)
+        return Density(whole, values, mu.remap_error)
+    if isinstance(chart, FixedSubspace | Polar):
+        return Cloud(grid.places.reshape(-1, grid.ambient_dim), mu.masses.ravel())
+    raise ValueError(
+        f"mu must live behind mirrors or on a fixed subspace to be lifted, got {chart}; draw a "
+        "cloud from it by mu.sample(n, rng)"
+    )
+
+
+def _require_charted(chart: Chart, group: Group) -> None:
+    """Raise ValueError unless every law on the chart is invariant under the group."""
+    matrices = group.on_z(chart.dim)
+    if isinstance(chart, Radius):
+        return
+    if isinstance(chart, FixedSubspace):
+        fixed = np.abs(matrices @ chart.matrix - chart.matrix).max() < 1e-9
+    else:
+        assert isinstance(chart, Mirrors)
+        images = {tuple(np.round(row, 9)) for row in chart.signs}
+        own = np.stack([np.diag(np.diag(m)) for m in matrices])
+        fixed = np.abs(matrices - own).max() < 1e-9 and all(
+            tuple(np.round(np.diag(m), 9)) in images for m in matrices
+        )
+    if not fixed:
+        raise ValueError(
+            f"group must be one that the chart is for, got {group.name} on {chart}; a law on "
+            "a chart has the symmetry of the chart alone"
+        )
+
+
+def _sides(grid: Grid) -> list[tuple[float, float]]:
+    return list(zip(grid.lower, grid.upper, strict=True))

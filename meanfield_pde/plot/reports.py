@@ -38,7 +38,8 @@ def comparison_figure(report: Report, solution: Solution, run: Run) -> Figure:
     names = list(dict.fromkeys(row["quantity"] for row in rows))
     chosen = spread(np.array(sorted({row["time"] for row in report.rows})))
     width = PANEL * max(len(chosen), len(names), 1) + 0.6
-    height = PANEL if run.points.shape[-1] == 1 else min(0.95 * width / len(chosen), 4.0)
+    flat = solution.densities[0].grid.dim == 1
+    height = PANEL if flat else min(0.95 * width / len(chosen), 4.0)
     figure = Figure(figsize=(width, height + PANEL + 1.0))
     figure.suptitle(_verdict(report), x=0.01, ha="left", fontsize=11)
     parts: Any = figure.subfigures(2, 1, height_ratios=[height, PANEL + 0.6])

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -140,16 +141,17 @@ def _heat_maps(solution: Solution) -> Figure:
     for axes, t, rho in zip(row, chosen, densities, strict=True):
         image = _heat(axes, rho, extent, top)
         axes.set_title(f"$t$ = {t:g}")
-        axes.set_xlabel("$z_1$")
-    row[0].set_ylabel("$z_2$")
+        axes.set_xlabel(f"${_letter(rho.grid)}_1$")
+    row[0].set_ylabel(f"${_letter(rho.grid)}_2$")
     figure.colorbar(image, ax=list(row), label=r"$\rho_t(z)$", pad=0.01)
     return figure
 
 
 def _heat(axes: Axes, rho: Density, extent: list[tuple[float, float]], top: float) -> Any:
     grid = rho.grid
-    if grid.is_polar:
-        x, y = np.moveaxis(grid.place(np.stack(np.meshgrid(*grid.faces, indexing="ij"), -1)), -1, 0)
+    if isinstance(grid.chart, Polar):
+        corners = np.stack(np.meshgrid(*grid.faces, indexing="ij"), axis=-1)
+        x, y = np.moveaxis(grid.chart.place(corners), -1, 0)
         image: Any = axes.pcolormesh(x, y, _in_space(rho), vmin=0, vmax=top, cmap=_heat_map())
         axes.set_aspect("equal")
     else:
@@ -170,23 +172,26 @@ def _pixels(axes: Axes, rho: Density, top: float) -> Any:
 
 def _in_space(rho: Density) -> Array:
     """Density per area on a polar grid too."""
-    return rho.values / rho.grid.stretch(rho.grid.mesh) if rho.grid.is_polar else rho.values
+    polar = isinstance(rho.grid.chart, Polar)
+    return rho.values / rho.grid.points[..., 0] if polar else rho.values
 
 
 def particles_row(
     row: list[Axes], chosen: Sequence[float], solution: Solution | None, run: Run
 ) -> None:
     """Draw a panel a time: all replicas as a histogram in 1D, the first as points in 2D."""
-    dim = run.points.shape[-1]
-    if dim > 2:
-        raise ValueError(
-            f"particles must have at most 2 dimensions to be drawn, got {dim}; draw a projection"
-        )
     indices = [int(np.abs(run.times - t).argmin()) for t in chosen]
     densities = [] if solution is None else [solution.at(t) for t in chosen]
     start = densities[0] if densities else getattr(run.problem, "initial", None)
     grid = start.grid if isinstance(start, Density) else None
     points = run.points[indices]
+    if grid is not None and grid.symmetric_chart is not None:
+        points = grid.symmetric_chart.reduce(points)
+    dim = points.shape[-1]
+    if dim > 2:
+        raise ValueError(
+            f"particles must have at most 2 dimensions to be drawn, got {dim}; draw a projection"
+        )
     extent = _extent_of(points)
     if grid is not None and (densities or grid.periodic):
         extent = _extent(densities or [Density.uniform(grid)])
@@ -202,7 +207,7 @@ def particles_row(
             _scatter(axes, points[k, 0], rho, extent, top)
     if dim == 1:
         row[0].set_ylim(0, 1.05 * top)
-        row[0].set_ylabel(r"$\rho_t(z)$")
+        row[0].set_ylabel(rf"$\rho_t({_letter(grid)})$")
         row[-1].legend(handlelength=1.2, fontsize=8)
     else:
         row[0].set_ylabel("$z_2$")
@@ -253,7 +258,7 @@ def _extent(densities: Sequence[Density]) -> list[tuple[float, float]]:
         margin = 0.04 * np.ptp(places) + grid.spacing[axis]
         low = max(grid.lower[axis], float(places.min() - margin))
         extent.append((low, min(grid.upper[axis], float(places.max() + margin))))
-    if grid.is_polar:
+    if isinstance(grid.chart, Polar):
         return [(-extent[0][1], extent[0][1])] * 2
     return extent
 
@@ -266,7 +271,7 @@ def _extent_of(points: Array) -> list[tuple[float, float]]:
 
 
 def _place_axis(axes: Axes, grid: Grid | None, extent: tuple[float, float]) -> None:
-    axes.set_xlabel("$z$")
+    axes.set_xlabel(f"${_letter(grid)}$")
     axes.set_xlim(*extent)
     if grid is None or not grid.periodic or abs(extent[1] - extent[0] - 2 * np.pi) > 1e-9:
         return
@@ -275,6 +280,12 @@ def _place_axis(axes: Axes, grid: Grid | None, extent: tuple[float, float]) -> N
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: names.get(round(2 * value / np.pi), ""))
     )
+
+
+def _letter(grid: Grid | None) -> str:
+    """Name of a coordinate."""
+    chart = None if grid is None else grid.chart
+    return {"radius": "r", "fixed-subspace": "s"}.get(chart.entries["kind"] if chart else "", "z")
 
 
 def _line_map() -> Any:

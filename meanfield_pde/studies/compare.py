@@ -18,7 +18,7 @@ samples times the replicas' scatter over that of samples, pooled over the times 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -80,7 +80,8 @@ def compare(
     distances : sequence of str, optional
         Among w1, w2, rmd, mmd, model, sliced_w2; all that make sense where it is left out. Exact
         transport (w1, w2, rmd) uses the first points of every cloud alike, 20,000 in 1D and 300 in
-        2D, where the density becomes at most 5000 atoms.
+        2D, where the density becomes at most 5000 atoms. On a chart all but the model distance and
+        the energy are those of the coordinates, on a polar grid of the plane.
     seed : int
         Seed of the independent samples.
 
@@ -103,7 +104,10 @@ def compare(
     sets = max(run.seeds, REPLICAS)
     checks = len(times) * (len(names) + 1 + len(_moments(grid.periodic, grid.dim)))
     rows: list[dict[str, Any]] = []
-    moments = {t: _moment_values(solution.at(t), run.at(t)) for t in times}
+    moments = {
+        t: _moment_values(_flat(rho), [_reduced(rho, cloud) for cloud in run.at(t)])
+        for t, rho in ((t, solution.at(t)) for t in times)
+    }
     scatter = _pooled_scatter([moments[t] for t in times if t > 0] or list(moments.values()))
     own = run.seeds if run.seeds >= FEW else REPLICAS
     degrees = (own - 1) * max(1, sum(t > 0 for t in times))
@@ -111,6 +115,7 @@ def compare(
         rho, clouds = solution.at(t), run.at(t)
         rngs = [np.random.default_rng([seed, index, k]) for k in range(sets)]
         samples = [Cloud(rho.sample(run.particles, rng)) for rng in rngs]
+        inner = _flat(rho), [_reduced(rho, c) for c in clouds], [_reduced(rho, c) for c in samples]
         level = _quantile(degrees + 1, checks, sides=2)
         for found in moments[t]:
             error = level * scatter[found.name] * found.independent / np.sqrt(run.seeds)
@@ -119,8 +124,9 @@ def compare(
             row = (found.name, found.expected, found.values, None, None, floor)
             rows.append(_row(t, *row, gap <= error + floor))
         rows.append(_energy_row(t, rho, clouds, samples, solution, checks))
-        for ruler in _rulers(names, rho, risk):
-            rows.append(_distance_row(t, ruler, rho, clouds, samples, checks))
+        for ruler in _rulers(names, inner[0], risk):
+            chosen = (rho, clouds, samples) if ruler.name == "model" else inner
+            rows.append(_distance_row(t, ruler, *chosen, checks))
     notes = (
         f"{run.seeds} replicas of {run.particles} particles ({run.dynamics.name}, "
         f"dt = {run.dynamics.dt:g}); +- is the 95 % confidence interval of the mean over replicas.",
@@ -134,13 +140,25 @@ def compare(
     return Report(title, COLUMNS, tuple(rows), verdicts, notes)
 
 
+def _flat(rho: Density) -> Density:
+    """Law of the coordinates, where a chart makes them something else than z."""
+    grid = rho.grid
+    return rho if grid.symmetric_chart is None else Density(replace(grid, chart=None), rho.values)
+
+
+def _reduced(rho: Density, cloud: Cloud) -> Cloud:
+    """Coordinates of a cloud in the density's chart."""
+    chart = rho.grid.symmetric_chart
+    return cloud if chart is None else Cloud(chart.reduce(cloud.points), cloud.weights)
+
+
 def _common_times(solution: Solution, run: Run) -> list[float]:
     """Find the times that both saved, after checking that the two can be compared at all."""
     check.instance("solution", solution, Solution, "pass what mf.solve returned")
     check.instance("run", run, Run, "pass what mf.simulate returned")
     if not solution.densities:
         raise ValueError(f"solution must hold a density, got none: it {solution.result}; save at 0")
-    dim = solution.densities[0].grid.dim
+    dim = solution.densities[0].grid.ambient_dim
     if run.points.shape[-1] != dim:
         raise ValueError(
             f"run must have particles of dimension {dim} as the density, got "
@@ -230,7 +248,7 @@ def _moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
     weights = rho.masses / rho.mass
     found = []
     for name, function in _moments(rho.grid.periodic, rho.grid.dim):
-        at_cells = function(rho.grid.points, rho.grid)
+        at_cells = function(rho.grid.places, rho.grid)
         expected = float((weights * at_cells).sum())
         deviation = float(np.sqrt((weights * (at_cells - expected) ** 2).sum()))
         values = np.array([function(c.points, rho.grid).mean() for c in clouds])

@@ -133,7 +133,8 @@ def _resolved(
             coarse = tuple(max(1, round(n / COARSENED)) for n in own.cells)
             grids = replace(own, cells=coarse)
         kept = {**problem.solve_options(), **(options or {})}
-        kept.pop("symmetry")  # it changes the last bits alone
+        for name in ("symmetry", "reduce"):  # they change the last bits alone
+            kept.pop(name)
         return partial(_remade, problem), _grids(grids, levels), kept
     if not callable(problem):
         raise ValueError(
@@ -215,6 +216,6 @@ def _fixed_methods(make: Callable[[Grid], Problem], finest: Grid, options: dict[
     stepper = chosen.stepper if stepper == "auto" else stepper
     tolerance = float(options.get("tolerance", 1e-3))
     energy = problem.flow.energy
-    equation = Equation(finest, energy.smooth.on(finest), energy.beta, FLUXES["sg"])
+    equation = Equation(finest, energy.smooth_on(finest), energy.beta, FLUXES["sg"])
     exact = STEPPERS[chosen.stepper].exact(equation) if chosen.stepper in STEPPERS else False
     return Study(make, flux, stepper, tolerance, times, exact)

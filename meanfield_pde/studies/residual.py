@@ -20,6 +20,7 @@ from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -108,7 +109,7 @@ def residual(solution: Solution, problem: Problem | None = None) -> Residual:
             "save more, as in save=21"
         )
     grid = densities[0].grid
-    if grid.is_polar:
+    if isinstance(grid.chart, Polar):
         raise ValueError(
             "solution must be on a cartesian grid, got a polar one, where the equation has other "
             "terms; compare polar solutions with one another or with a closed form"
@@ -146,7 +147,7 @@ def _residuals(
     rho = _at_centres(grid, averages, accuracy)
     rate = _rate(times, rho, lower)
     rho = rho[SIDE:-SIDE]
-    potential = flow.energy.smooth.on(grid).potential
+    potential = flow.energy.smooth_on(grid).potential
     phi = np.stack([potential(values) for values in rho])
     drift, diffusion = np.zeros_like(rho), np.zeros_like(rho)
     for axis in range(grid.dim):

@@ -14,8 +14,8 @@ from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk, with_variant
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -89,8 +89,7 @@ class Setting:
                 energy = with_variant(energy, variant, self.symmetry)
             if fault == "potential":
                 energy = energy + Potential(lambda z: TILT * self.tilt(z))
-            own = self.problem.flow
-            flow = GradientFlow(energy, own.rate, metric=own.metric)
+            flow = replace(self.problem.flow, energy=energy)
             problem = Problem(flow, self.start(start), self.problem.t1)
             self._solutions[key] = solve(problem, save=SAVES, **self.options)
         return self._solutions[key]
@@ -110,7 +109,7 @@ class Setting:
         invariant = symmetrise(self.initial, self.symmetry)
         if which == "invariant":
             return invariant
-        values = invariant.values * (1 + 0.9 * self.tilt(self.grid.points))
+        values = invariant.values * (1 + 0.9 * self.tilt(self.grid.places))
         return Density(self.grid, values * (invariant.mass / (values.sum() * self.grid.volume)))
 
     def tilt(self, z: Array) -> Array:
@@ -120,7 +119,8 @@ class Setting:
             period = np.subtract(self.grid.upper, self.grid.lower)
             angle = 2 * np.pi * (z - np.array(self.grid.middle)) / period
             return np.asarray(np.sin(angle + 0.5) @ direction / np.abs(direction).sum())
-        return np.asarray(np.tanh((z - np.array(self.grid.middle)) @ direction + 0.5))
+        middle = 0.0 if isinstance(self.grid.chart, Polar) else np.array(self.grid.middle)
+        return np.asarray(np.tanh((z - middle) @ direction + 0.5))
 
     def tilted_data(self, data: Data) -> Data:
         """Return the data with targets that are not invariant: a planted fault."""

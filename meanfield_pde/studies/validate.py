@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meanfield_pde.energies.loss import Squared
 from meanfield_pde.eulerian.gibbs import GibbsError
 from meanfield_pde.eulerian.solve import SolveError
 from meanfield_pde.flows.problem import Problem
@@ -69,7 +70,7 @@ def validate(
             "put the initial law on a grid"
         )
     # Claims are about flows as they are, and their controls lack the symmetry.
-    kept = {k: v for k, v in dict(options or {}).items() if k not in ("save", "symmetry")}
+    kept = {k: v for k, v in dict(options or {}).items() if k not in ("save", "symmetry", "reduce")}
     setting = Setting(problem, group, kept)
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
@@ -110,7 +111,9 @@ def validate(
 def _expected(
     setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
 ) -> dict[str, bool]:
-    has = {"group": setting.group is not None, "risk": setting.risk is not None}
+    risk = setting.risk
+    has = {"group": setting.group is not None, "risk": risk is not None}
+    has["squared loss"] = risk is not None and isinstance(risk.loss, Squared)
     has["diffusion"] = setting.energy.beta > 0
     has["lazy metric"] = setting.problem.flow.metric is not None
     if claims is None:

@@ -7,9 +7,15 @@ and Fontbona, "Symmetries in Overparametrized Neural Networks: A Mean-Field View
 arXiv 2405.19995).
 """
 
-from meanfield_pde.studies.claims import flows, lazy, network, scheme
+from meanfield_pde.studies.claims import flows, lazy, network, optima, scheme
 from meanfield_pde.studies.claims.claim import Claim as Claim
 from meanfield_pde.studies.claims.claim import Finding as Finding
 
-CLAIMS: dict[str, Claim] = {**network.CLAIMS, **flows.CLAIMS, **scheme.CLAIMS, **lazy.CLAIMS}
+CLAIMS: dict[str, Claim] = {
+    **network.CLAIMS,
+    **optima.CLAIMS,
+    **flows.CLAIMS,
+    **scheme.CLAIMS,
+    **lazy.CLAIMS,
+}
 """All claims by name."""

@@ -32,7 +32,8 @@ class Finding:
 class Claim:
     """A statement, where it is from, and how it is checked.
 
-    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``, ``lazy metric``.
+    ``needs`` lists what the problem must have: ``group``, ``risk``, ``squared loss``,
+    ``diffusion``, ``lazy metric``.
     """
 
     statement: str

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from meanfield_pde.energies.risk import Risk
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.studies.claims.claim import ROUNDING, STATIC, Claim, Finding
@@ -94,4 +95,5 @@ def random_points(setting: Setting, n: int) -> Array:
     """Points all over the grid's box, the same at every call."""
     grid = setting.grid
     share = np.random.default_rng(0).random((n, grid.dim))
-    return np.asarray(grid.lower + share * np.subtract(grid.upper, grid.lower))
+    points = np.asarray(grid.lower + share * np.subtract(grid.upper, grid.lower))
+    return grid.chart.place(points) if isinstance(grid.chart, Polar) else points

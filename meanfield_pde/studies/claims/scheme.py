@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from meanfield_pde.energies.energy import Entropy, smooth_functional
+from meanfield_pde.energies.energy import Entropy
 from meanfield_pde.eulerian.flux import Generator
 from meanfield_pde.eulerian.gibbs import gibbs
 from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
@@ -56,8 +57,7 @@ def energy_decreases(setting: Setting) -> Finding:
 def reaches_gibbs(setting: Setting) -> Finding:
     """L1 distance of the flow at a late time from the Gibbs law, found without time stepping."""
     energy, rho, distance = setting.energy, setting.initial, np.inf
-    flow = GradientFlow(energy, metric=setting.problem.flow.metric)
-    span = setting.problem.t1
+    span, flow = setting.problem.t1, replace(setting.problem.flow, rate=None)
     for _ in range(9):
         late = solve(Problem(flow, rho, span), **setting.options)
         rho = late.densities[-1]
@@ -92,7 +92,7 @@ def _generator(setting: Setting, values: Array | None = None) -> Generator:
     rho = setting.initial.values if values is None else values
     energy, grid = setting.energy, setting.grid
     flux = fluxes_on(grid, setting.problem.flow.metric, "sg")["sg"]
-    transport = flux.transport(grid, smooth_functional(energy, grid).potential(rho), energy.beta)
+    transport = flux.transport(grid, energy.smooth_on(grid).potential(rho), energy.beta)
     assert isinstance(transport, Generator)
     return transport
 

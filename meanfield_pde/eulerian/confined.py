@@ -1,0 +1,58 @@
+"""Laws on a fixed subspace E^G: whether the flow leaves them there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meanfield_pde.energies.energy import Energy
+from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.chart import FixedSubspace
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.density import Density
+
+TANGENT = 1e-6
+"""Part of a drift that may point away from E^G: gradients by differences are no better."""
+PROBES = 200
+
+
+def require_confined(problem: Problem) -> None:
+    """Raise ValueError where a density on its grid is not all of the law.
+
+    On E^G the equation of a strongly invariant law holds where the noise is projected on E^G
+    and the drift is tangent to it (Maass and Fontbona, arXiv 2405.19995, Theorem 5). In the whole
+    space projected noise makes the diffusion degenerate.
+    """
+    assert isinstance(problem.initial, Density)
+    grid, group, beta = problem.initial.grid, problem.flow.noise, problem.flow.energy.beta
+    projection = np.eye(grid.ambient_dim)
+    if isinstance(grid.chart, FixedSubspace):
+        projection = grid.chart.matrix @ grid.chart.matrix.T
+        _require_tangent(problem.flow.energy.smooth, problem.initial, projection)
+    if not beta:
+        return
+    if group is not None:
+        group.on_z(grid.ambient_dim)
+    given = np.eye(grid.ambient_dim) if group is None else group.projection()
+    if not np.allclose(given, projection):
+        whose = "in all directions" if group is None else f"projected on E^G of {group.name}"
+        remedy = "hand mf.GradientFlow(noise=group) the group of the chart"
+        if not isinstance(grid.chart, FixedSubspace):
+            remedy = "solve on a grid of the fixed subspace (mf.Chart), or use mf.simulate"
+        raise ValueError(
+            f"noise must act in all directions of the grid and in no other, got noise {whose}; "
+            f"{remedy}"
+        )
+
+
+def _require_tangent(energy: Energy, rho: Density, projection: Array) -> None:
+    cells = np.argsort(rho.values.ravel())[::-1][: 4 * PROBES : 4]
+    points = rho.grid.places.reshape(-1, rho.grid.ambient_dim)[cells]
+    drift = energy.drift(Cloud(points))
+    normal = float(np.abs(drift - drift @ projection).max())
+    if normal > TANGENT * (1 + float(np.abs(drift).max())):
+        raise ValueError(
+            f"energy must have a drift tangent to the fixed subspace, got a part of {normal:.2g} "
+            "that leaves it; take data augmentation, feature averaging, an equivariant "
+            "architecture, or data that are invariant"
+        )
