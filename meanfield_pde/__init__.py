@@ -61,11 +61,15 @@ if TYPE_CHECKING:
     from meanfield_pde.storage import load_solution as load_solution
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
+    from meanfield_pde.studies.approximate import SymmetryGap as SymmetryGap
+    from meanfield_pde.studies.approximate import symmetry_gap as symmetry_gap
+    from meanfield_pde.studies.assumptions import assumptions as assumptions
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.optima import Optimum as Optimum
     from meanfield_pde.studies.optima import infimum as infimum
+    from meanfield_pde.studies.regression import linear_regression_gap as linear_regression_gap
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
     from meanfield_pde.studies.validate import validate as validate
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "assumptions": "studies.assumptions",
     "asymmetry": "measures.symmetry",
     "B1": "eulerian.stepper",
     "Case": "case",
@@ -104,6 +109,7 @@ _HOMES = {
     "lazy_distance": "measures.lazy",
     "LazyMetric": "measures.lazy",
     "lift": "measures.symmetry",
+    "linear_regression_gap": "studies.regression",
     "list_cases": "case",
     "load_case": "case",
     "load_run": "storage",
@@ -130,6 +136,8 @@ _HOMES = {
     "SolveError": "eulerian.solve",
     "StorageError": "studies.files",
     "symmetrise": "measures.symmetry",
+    "symmetry_gap": "studies.approximate",
+    "SymmetryGap": "studies.approximate",
     "Unit": "energies.unit",
     "validate": "studies.validate",
 }

@@ -5,6 +5,7 @@ import pytest
 
 import meanfield_pde as mf
 from meanfield_pde.case import case_folder
+from meanfield_pde.energies.loss import Squared
 from meanfield_pde.studies.claims import CLAIMS
 
 NAMES = sorted(path.stem for path in case_folder().glob("*.toml"))
@@ -61,10 +62,13 @@ def test_case_runs_with_particles(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_claims_have_what_they_need(name):
     case = mf.load_case(name)
-    has = {"group": case.group is not None, "risk": risk_of(case) is not None}
-    has["squared loss"] = has["risk"] and risk_of(case).loss.quadratic
+    risk = risk_of(case)
+    has = {"group": case.group is not None, "risk": risk is not None}
     has["diffusion"] = case.problem.flow.energy.beta > 0
     has["lazy metric"] = case.problem.flow.metric is not None
+    has["squared loss"] = risk is not None and isinstance(risk.loss, Squared)
+    has["periodic projection"] = True
+    has["few data"] = risk is not None and risk.data.size * 2 <= 2000
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim
@@ -81,10 +85,15 @@ def test_claims_of_symmetry_fit_the_problem(name):
         assert case.claims["wi-preserved"]
         return
     invariant = max(risk.data.invariance_defect(case.group)) < 1e-12
-    for claim in ("data-invariant", "risk-invariant", "wi-preserved", "vanilla-equals-da"):
-        assert case.claims[claim] is invariant, claim
-    for claim in ("unit-equivariant", "da-preserves-wi", "fa-preserves-wi", "da-equals-fa"):
-        assert case.claims[claim] is True, claim
+    of_data = (
+        *("data-invariant", "risk-invariant", "wi-preserved", "vanilla-equals-da"),
+        *("vanilla-equals-ea-on-si", "si-tangent"),
+    )
+    for claim in of_data:
+        if claim in case.claims or case.problem.initial.grid.chart is None:
+            assert case.claims[claim] is invariant, claim
+    for claim, stated in case.claims.items():
+        assert stated is True or claim in (*of_data, "si-suffices", "si-is-worse"), claim
 
 
 @pytest.mark.parametrize("name", ["reflection-arbitrary", "swap-arbitrary"])

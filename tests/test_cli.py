@@ -1,7 +1,6 @@
 """The command line: what it prints and writes, its exit codes, and its errors."""
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -96,7 +95,7 @@ def test_show():
     result = call("show", "reflection-arbitrary")
     assert result.exit_code == 0
     assert mf.load_case("reflection-arbitrary").text.rstrip() in result.stdout
-    assert re.search("# wi-preserved +FALSE  the plain flow", result.stdout)
+    assert "# wi-preserved: FALSE\n#   the plain flow" in result.stdout
     shown = json.loads(call("show", "kuramoto", "--json").stdout)
     assert shown["claims"]["wi-preserved"] is True
     assert "[grid]" in shown["text"]
@@ -148,8 +147,34 @@ def test_validate(tmp_path, name):
     result = quick("validate", name, tmp_path)
     assert result.exit_code == 0, result.output
     assert names(tmp_path) == ["validation.json", "validation.png", "validation.txt"]
+    data = json.loads((tmp_path / "validation.json").read_text())
+    assert data["passed"] is True
+    text = (tmp_path / "validation.txt").read_text()
+    table = text[: text.index("\n\n")]
+    assert result.stdout.startswith(table)
+    assert "statement" not in result.stdout
+    assert max(len(line) for line in table.splitlines()) <= 100
+    for row in data["rows"]:
+        block = text[text.index(f"\n{row['claim']}: holds\n") :].split("\n\n")[0]
+        words = " ".join(block.split())
+        for key in ("statement", "source", "instance", "theory says", "reason", "because of"):
+            assert row[key] == "" or f"{key} {row[key]}" in words, (row["claim"], key)
+        for key in ("number", "tolerance", "control"):
+            assert row[key] == "" or f"{key} {row[key]:.10g}" in words
+
+
+def test_validate_in_full(tmp_path):
+    result = quick("validate", "reflection-arbitrary", tmp_path, "--verbose")
+    assert result.exit_code == 0, result.output
     assert (tmp_path / "validation.txt").read_text() in result.stdout
-    assert json.loads((tmp_path / "validation.json").read_text())["passed"] is True
+
+
+def test_validate_tells_failures_in_full(tmp_path):
+    words = ["--set", "claims.wi-preserved=true"]
+    result = quick("validate", "reflection-arbitrary", tmp_path, *words)
+    assert result.exit_code == 1
+    assert "wi-preserved: FAILS\n  statement" in result.stdout
+    assert "da-preserves-wi: holds" not in result.stdout
 
 
 def test_a_check_that_fails_is_code_1(tmp_path):

@@ -167,6 +167,15 @@ def test_validation(validation):
     assert more - colors == {"#D55E00"}
 
 
+def test_validation_without_a_number(validation):
+    """A claim whose numerics failed has a reason alone: its line stays empty."""
+    rows = ({"claim": "lost", "expected": True, "reason": "no steps"}, *validation.rows)
+    failing = replace(validation, rows=rows, verdicts=(False, *validation.verdicts))
+    shown, all_shown = (panels(plot.validation_figure(r))[0] for r in (failing, validation))
+    assert shown.get_yticklabels()[0].get_text() == "lost"
+    assert len(shown.get_lines()) == len(all_shown.get_lines()) + 1
+
+
 @pytest.mark.parametrize("flux", ["sg", "rl"])
 def test_convergence(flux):
     case = small("kuramoto", f"solve.flux={flux}", "solve.stepper=heun")

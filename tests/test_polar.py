@@ -490,6 +490,20 @@ def test_networks_on_a_polar_grid():
     np.testing.assert_allclose(*ends, atol=4e-3)
 
 
+def test_claims_hold_on_a_polar_grid():
+    """Points, laws and clouds of all claims are those of the plane, and controls fail."""
+    data = mf.Data.gauss_hermite(dim=2, nodes=6, target=lambda x: np.tanh(x.sum(-1)))
+    energy = mf.Risk(mf.Unit.ridge("tanh"), data) + 0.05 * mf.Penalty() + 0.1 * mf.Entropy()
+    start = mf.Density.gaussian(mf.Grid.polar(4.0, (16, 24)), (0.5, 0.2), 0.3)
+    report = mf.validate(mf.Problem(mf.GradientFlow(energy), start, 0.5), mf.Group.swap())
+    found = {
+        row["claim"]: verdict for row, verdict in zip(report.rows, report.verdicts, strict=True)
+    }
+    assert found.pop("si-is-worse") is None  # here it is not
+    assert len(found) > 20
+    assert all(found.values()), report.table()
+
+
 # -- particles
 
 

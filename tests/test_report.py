@@ -42,6 +42,27 @@ def test_each_verdict_has_its_word():
     assert lines[5] == "How to read it."
 
 
+def test_rows_in_full():
+    """A block a row with all that has a value; long text is broken under its start."""
+    rows = [
+        {"name": "first", "number": 0.1234567890123, "flag": True, "reason": "word " * 40},
+        {"name": "second", "number": 2.0, "reason": ""},
+        {"name": "third"},
+    ]
+    whole = report(True, False, None, rows=rows)
+    first, second, third = whole.text().split("\n\n")
+    lines = first.splitlines()
+    assert lines[:2] == ["first: holds", "  number  0.123456789"]
+    assert all(len(line) <= 88 for line in lines)
+    assert all(line.startswith("          word") for line in lines[3:])
+    assert " ".join(lines[2:]).count("word") == 40
+    assert "flag" not in first
+    assert second == "second: FAILS\n  number  2"
+    assert third == "third: left open"
+    assert whole.text(failed=True) == second
+    assert report(True).text(failed=True) == ""
+
+
 def test_rows_and_verdicts_match_in_number():
     rows = ({"name": "a"}, {"name": "b"})
     broken = mf.Report("t", ("name",), rows, (True,))

@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -147,8 +148,14 @@ def validate_command(
     settings: Settings = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every claim in full, not only failures.")
+    ] = False,
 ) -> None:
-    """Check what theory claims of the case: validation.json, validation.txt, validation.png."""
+    """Check what theory claims of the case: validation.json, validation.txt, validation.png.
+
+    The text file has each claim's statement, source, tolerance and control in full.
+    """
     with exit_codes():
         from meanfield_pde import plot
 
@@ -157,8 +164,9 @@ def validate_command(
             raise mf.CaseError(f"{case.origin} states no claims; add a table [claims]")
         with blaming(case):
             report = mf.validate(case)
-        files = write_report(folder, "validation", report, plot.validation_figure(report))
-        tell_report(quiet, as_json, case, report, files)
+        figure = plot.validation_figure(report)
+        files = write_report(folder, "validation", report, figure, full=True)
+        tell_report(quiet, as_json, case, report, files, report.text(failed=not verbose))
 
 
 @app.command("convergence")
@@ -210,11 +218,10 @@ def show_command(name: Name, as_json: AsJson = False) -> None:
         print(case.text.rstrip("\n"))
         if case.claims:
             print("\n# What is claimed, where from, and whether theory says that it holds here:")
-        width = max((len(claim) for claim in case.claims), default=0)
         for claim, holds in case.claims.items():
-            stated = CLAIMS[claim]
-            verdict = "holds" if holds else "FALSE"
-            print(f"# {claim:<{width}}  {verdict}  {stated.statement} ({stated.source})")
+            print(f"# {claim}: {'holds' if holds else 'FALSE'}")
+            for text in (CLAIMS[claim].statement, f"[{CLAIMS[claim].source}]"):
+                print(fill(text, 88, initial_indent="#   ", subsequent_indent="#   "))
 
 
 def _case(name: str, settings: list[str] | None, output: Path | None) -> tuple[mf.Case, Path]:

@@ -50,11 +50,14 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def write_report(folder: Path, name: str, report: mf.Report, figure: Figure) -> list[Path]:
-    """Write a report as JSON, as text and as a figure."""
+def write_report(
+    folder: Path, name: str, report: mf.Report, figure: Figure, full: bool = False
+) -> list[Path]:
+    """Write a report as JSON, as text (with each row in ``full``) and as a figure."""
+    text = f"{report.table()}\n\n{report.text()}" if full else report.table()
     return [
         write(folder / f"{name}.json", report.to_json() + "\n"),
-        write(folder / f"{name}.txt", report.table() + "\n"),
+        write(folder / f"{name}.txt", text + "\n"),
         *draw(folder, {name: figure}),
     ]
 
@@ -140,14 +143,21 @@ def tell(
 
 
 def tell_report(
-    quiet: bool, as_json: bool, case: mf.Case, report: mf.Report, files: Sequence[Path]
+    quiet: bool,
+    as_json: bool,
+    case: mf.Case,
+    report: mf.Report,
+    files: Sequence[Path],
+    rows: str = "",
 ) -> None:
-    """Print a report, and leave with the code of its verdict."""
+    """Print a report, and rows of it in full, and leave with the code of its verdict."""
     if as_json:
         names = [str(path) for path in files]
         print_json({"case": case.name, **report.to_dict(), "files": names})
     elif not quiet:
         print(report.table())
+        if rows:
+            print(f"\n{rows}\n")
         _print_files(files)
     if not report.passed:
         raise typer.Exit(FAILED)

@@ -159,9 +159,18 @@ class Data:
     def invariance_defect(self, group: Group) -> tuple[float, float]:
         """How far the law of (x, y) is from invariant: in places and weights, and in y.
 
+        Largest of `orbit_defects`: 0 up to rounding when (rho_g X, rhohat_g Y) has the law of
+        (X, Y).
+        """
+        _, places, values = self.orbit_defects(group)
+        return float(places.max()), float(values.max())
+
+    def orbit_defects(self, group: Group) -> tuple[Array, Array, Array]:
+        """Distinct places x (m, dim), and defects of places and values there, each (order, m).
+
         Each place is moved by each element and compared with the place nearest to it: how far away
-        that is, the difference of the weights (times the number of nodes), and that of the mean
-        of y there. All are 0 up to rounding when (rho_g X, rhohat_g Y) has the law of (X, Y).
+        that is or the difference of the weights (times the number of nodes), and that of the mean
+        of y there.
         """
         embedded = self.embedded(self.x)
         same: Any = cKDTree(embedded).query_ball_point(embedded, 1e-9)  # nodes may be repeated
@@ -171,13 +180,12 @@ class Data:
         sums = np.stack([np.bincount(node, self.weights * y) for y in self.y.T], axis=1)
         y = np.divide(sums, weights[:, None], out=self.y[first].copy(), where=weights[:, None] > 0)
         tree = cKDTree(self.embedded(x))
-        place, value = 0.0, 0.0
+        places, values = [], []
         for on_x, on_y in zip(group.on_x(self.dim), group.on_y(self.outputs), strict=True):
             gap, index = tree.query(self.embedded(x @ on_x.T))
-            weight = np.abs(weights[index] - weights).max() * self.size
-            place = max(place, float(np.max(gap)), float(weight))
-            value = max(value, float(np.abs(y[index] - y @ on_y.T).max()))
-        return place, value
+            places.append(np.maximum(gap, np.abs(weights[index] - weights) * self.size))
+            values.append(np.abs(y[index] - y @ on_y.T).max(axis=1))
+        return x, np.array(places), np.array(values)
 
     def embedded(self, x: Array) -> Array:
         """Return points as far apart as x, or as x modulo the period up to a factor."""

@@ -62,6 +62,8 @@ def validation_figure(report: Report) -> Figure:
     for place, (row, verdict) in enumerate(zip(report.rows, report.verdicts, strict=True)):
         color = {True: HOLDS, False: FAILS, None: QUIET}[verdict]
         axes.axhline(place, color="#eeeeee", linewidth=1, zorder=0)
+        if "number" not in row:  # the numerics failed
+            continue
         axes.plot(_shown(row["number"]), place, "o", color=color, markersize=7, zorder=3)
         axes.plot(_shown(row["tolerance"]), place, "|", color="#222222", markersize=13, zorder=2)
         if isinstance(row.get("control"), float):

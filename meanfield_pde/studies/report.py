@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from meanfield_pde.studies.files import whole
+
+WIDTH = 88
+"""Columns at which running text is broken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,7 @@ class Report:
     columns : tuple of str
         Names of the columns of the table.
     rows : tuple of dict
-        One entry a column; other entries are kept for JSON alone.
+        One entry a column; other entries appear in `text` and in JSON.
     verdicts : tuple of (bool or None)
         Whether the row's check held; None for rows that only inform.
     notes : tuple of str
@@ -58,7 +62,36 @@ class Report:
         text = [self.title]
         for line in lines:
             text.append("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip())
-        return "\n".join([*text, *self.notes])
+        return "\n".join([*text, *(textwrap.fill(note, WIDTH) for note in self.notes)])
+
+    def text(self, failed: bool = False) -> str:
+        """Return each row in full: a block a row, a line an entry.
+
+        Parameters
+        ----------
+        failed : bool
+            Whether to leave out rows that hold.
+        """
+        blocks = []
+        for row, verdict in zip(self.rows, self.verdicts, strict=True):
+            if failed and verdict is not False:
+                continue
+            (_, head), *rest = row.items()
+            shown = [(k, v) for k, v in rest if v != "" and not isinstance(v, bool)]
+            width = max((len(name) for name, _ in shown), default=0)
+            lines = [f"{head}: {_word(verdict) or 'left open'}"]
+            for name, value in shown:
+                start = f"  {name:<{width}}  "
+                lines.append(
+                    textwrap.fill(
+                        f"{value:.10g}" if isinstance(value, float) else str(value),
+                        WIDTH,
+                        initial_indent=start,
+                        subsequent_indent=" " * len(start),
+                    )
+                )
+            blocks.append("\n".join(lines))
+        return "\n\n".join(blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists."""

@@ -9,18 +9,19 @@ import numpy as np
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Energy, Sum
+from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.potential import Potential
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk, with_variant
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
+from meanfield_pde.studies.approximate import MAX_IMAGES
 
 SAVES = 6
 TILT = 0.3
@@ -66,6 +67,26 @@ class Setting:
         """Plain risk inside the energy."""
         found = (plain_risk(leaf) for _, leaf in self.energy.terms)
         return next((risk for risk in found if risk is not None), None)
+
+    def has(self) -> dict[str, bool]:
+        """Say what there is of all that claims may need."""
+        risk, order = self.risk, 1 if self.group is None else self.group.order
+        return {
+            "group": self.group is not None,
+            "risk": risk is not None,
+            "diffusion": self.energy.beta > 0,
+            "squared loss": risk is not None and isinstance(risk.loss, Squared),
+            "periodic projection": self._keeps_periods(),
+            "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
+            "lazy metric": self.problem.flow.metric is not None,
+        }
+
+    def _keeps_periods(self) -> bool:
+        """Say whether the projection on E^G takes a period of the torus to periods."""
+        if self.group is None or not self.grid.periodic:
+            return True
+        projection = self.group.projection()
+        return bool(np.abs(projection - np.rint(projection)).max() < 1e-9)
 
     @property
     def symmetry(self) -> Group:
@@ -119,20 +140,21 @@ class Setting:
             period = np.subtract(self.grid.upper, self.grid.lower)
             angle = 2 * np.pi * (z - np.array(self.grid.middle)) / period
             return np.asarray(np.sin(angle + 0.5) @ direction / np.abs(direction).sum())
-        middle = 0.0 if isinstance(self.grid.chart, Polar) else np.array(self.grid.middle)
+        middle = np.array(self.grid.middle) if self.grid.chart is None else 0.0
         return np.asarray(np.tanh((z - middle) @ direction + 0.5))
 
     def tilted_data(self, data: Data) -> Data:
         """Return the data with targets that are not invariant: a planted fault."""
         mean = np.tensordot(self.symmetry.weights, self.symmetry.on_x(data.dim), axes=1)
-        direction = moved_direction(mean)
-        bend = np.sin if data.period is not None else np.tanh
-        return Data(
-            data.x,
-            data.y + TILT * bend(data.x @ direction + 0.5)[:, None],
-            data.weights,
-            data.period,
-        )
+        along = (data.x @ moved_direction(mean))[:, None]
+        if data.period is None:
+            bend = np.tanh(along + 0.5)
+        else:  # several waves: units may see one of them alone
+            turn = 2 * np.pi / data.period * along
+            bend = np.asarray(sum(np.sin(k * turn + 0.5) for k in range(1, 5))) / 2
+        labels = bool((np.abs(data.y) == 1).all())  # they must stay labels
+        y = np.where(bend > 0, -data.y, data.y) if labels else data.y + TILT * bend
+        return Data(data.x, y, data.weights, data.period)
 
 
 def moved_direction(projection: Array) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meanfield_pde.energies.loss import Squared
 from meanfield_pde.eulerian.gibbs import GibbsError
 from meanfield_pde.eulerian.solve import SolveError
 from meanfield_pde.flows.problem import Problem
@@ -16,7 +15,7 @@ from meanfield_pde.studies.claims import CLAIMS, Finding
 from meanfield_pde.studies.report import Report
 from meanfield_pde.studies.setting import Setting
 
-COLUMNS = ("claim", "theory says", "number", "tolerance", "control", "because of")
+COLUMNS = ("claim", "theory says", "number", "tolerance", "control")
 OPEN = "A claim that was not asked for by name is left open where its control cannot fail."
 FALSE_MARGIN = 1e3
 """How many times its tolerance a number must be for a claim to count as false."""
@@ -45,13 +44,15 @@ def validate(
     Returns
     -------
     Report
-        A row a claim: its number, tolerance and the reason of it, and the control's number.
+        A row a claim: its number, tolerance and control; `Report.text` gives the statement, its
+        source, the instance and the reasons, too.
 
     Raises
     ------
     ValueError
         If a claim is unknown or needs what the problem lacks.
     """
+    name = ""
     if not isinstance(problem, Problem):
         if not hasattr(problem, "problem"):
             raise ValueError(
@@ -61,7 +62,7 @@ def validate(
         group = problem.group if group is None else group
         claims = problem.claims if claims is None else claims
         options = problem.solve_options() if options is None else options
-        problem = problem.problem
+        name, problem = f"{problem.name}, ", problem.problem
     if group is not None:
         check.instance("group", group, Group, "make one with the constructors of mf.Group")
     if not isinstance(problem.initial, Density):
@@ -75,9 +76,11 @@ def validate(
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
     asked = claims is not None
+    instance = name + _instance(setting)
     for name, expected in _expected(setting, claims).items():
         claim = CLAIMS[name]
         row = {"claim": name, "statement": claim.statement, "source": claim.source}
+        row["instance"] = instance
         try:
             finding = claim.check(setting)
         except (SolveError, GibbsError) as error:
@@ -87,10 +90,6 @@ def validate(
             continue
         rows.append({**row, **_entries(finding, expected)})
         verdicts.append(_verdict(finding, expected, asked))
-    grid = setting.grid
-    instance = f"{grid.size} cells, t1 = {problem.t1:g}, " + (
-        f"group {group.name}" if group is not None else "no group"
-    )
     notes = (
         "A claim that theory says is true holds when its number is within the tolerance and its "
         "control, the same number after the planted fault, is not.",
@@ -108,14 +107,15 @@ def validate(
     )
 
 
+def _instance(setting: Setting) -> str:
+    group = "no group" if setting.group is None else f"group {setting.group.name}"
+    return f"{setting.grid.size} cells, t1 = {setting.problem.t1:g}, {group}"
+
+
 def _expected(
     setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
 ) -> dict[str, bool]:
-    risk = setting.risk
-    has = {"group": setting.group is not None, "risk": risk is not None}
-    has["squared loss"] = risk is not None and isinstance(risk.loss, Squared)
-    has["diffusion"] = setting.energy.beta > 0
-    has["lazy metric"] = setting.problem.flow.metric is not None
+    has = setting.has()
     if claims is None:
         return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
     if isinstance(claims, str):

@@ -7,13 +7,15 @@ and Fontbona, "Symmetries in Overparametrized Neural Networks: A Mean-Field View
 arXiv 2405.19995).
 """
 
-from meanfield_pde.studies.claims import flows, lazy, network, optima, scheme
+from meanfield_pde.studies.claims import averages, flows, lazy, network, optima, scheme, variants
 from meanfield_pde.studies.claims.claim import Claim as Claim
 from meanfield_pde.studies.claims.claim import Finding as Finding
 
 CLAIMS: dict[str, Claim] = {
     **network.CLAIMS,
     **optima.CLAIMS,
+    **averages.CLAIMS,
+    **variants.CLAIMS,
     **flows.CLAIMS,
     **scheme.CLAIMS,
     **lazy.CLAIMS,

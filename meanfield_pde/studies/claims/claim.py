@@ -32,8 +32,8 @@ class Finding:
 class Claim:
     """A statement, where it is from, and how it is checked.
 
-    ``needs`` lists what the problem must have: ``group``, ``risk``, ``squared loss``,
-    ``diffusion``, ``lazy metric``.
+    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``,
+    ``squared loss``, ``few data``, ``periodic projection`` (boxes have it), ``lazy metric``.
     """
 
     statement: str

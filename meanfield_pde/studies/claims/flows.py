@@ -60,6 +60,12 @@ CLAIMS: dict[str, Claim] = {
         ("group", "risk"),
         _stays_invariant("feature-averaged"),
     ),
+    "ea-preserves-wi": Claim(
+        "the flow of equivariant architectures keeps a weakly invariant law weakly invariant",
+        "Maass and Fontbona 2024, Theorem 3: R(P # mu) is an invariant risk",
+        ("group", "risk", "periodic projection"),
+        _stays_invariant("equivariant-architecture"),
+    ),
     "da-equals-fa": Claim(
         "from a weakly invariant law, data augmentation and feature averaging give one flow",
         "Maass and Fontbona 2024, Theorem 4",

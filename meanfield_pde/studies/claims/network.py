@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from meanfield_pde.energies.risk import Risk
-from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.studies.claims.claim import ROUNDING, STATIC, Claim, Finding
@@ -34,6 +33,22 @@ def unit_equivariant(setting: Setting) -> Finding:
     identity = np.broadcast_to(np.eye(z.shape[1]), on_z.shape)
     tolerance = STATIC * (1 + float(np.abs(here).max()))
     return Finding(defect(on_z), tolerance, ROUNDING, defect(identity), fault)
+
+
+def loss_invariant(setting: Setting) -> Finding:
+    """Compare ``l(rhohat_g yhat, rhohat_g y)`` with ``l(yhat, y)`` around the targets."""
+    risk, group = plain(setting), setting.symmetry
+    y = risk.data.y
+    outputs = y + 2 * np.random.default_rng(0).standard_normal(y.shape)
+    here = risk.loss.value(outputs, y)
+
+    def defect(matrices: Array) -> float:
+        moved = (risk.loss.value(outputs @ m.T, y @ m.T) for m in matrices)
+        return max(float(np.abs(values - here).max()) for values in moved)
+
+    on_y = group.on_y(risk.unit.outputs)
+    tolerance = STATIC * (1 + float(np.abs(here).max()))
+    return Finding(defect(on_y), tolerance, ROUNDING, defect(1.3 * on_y), "outputs scaled by 1.3")
 
 
 def data_invariant(setting: Setting) -> Finding:
@@ -70,6 +85,12 @@ CLAIMS: dict[str, Claim] = {
         ("group", "risk"),
         unit_equivariant,
     ),
+    "loss-invariant": Claim(
+        "the loss is invariant: l(rhohat_g yhat, rhohat_g y) = l(yhat, y)",
+        "Maass and Fontbona 2024, Assumption 1",
+        ("group", "risk"),
+        loss_invariant,
+    ),
     "data-invariant": Claim(
         "the law of the data is invariant: (rho_g X, rhohat_g Y) ~ (X, Y)",
         "Maass and Fontbona 2024, Assumption 1",
@@ -92,8 +113,10 @@ def plain(setting: Setting) -> Risk:
 
 
 def random_points(setting: Setting, n: int) -> Array:
-    """Points all over the grid's box, the same at every call."""
+    """Points z all over the grid's box (of its size where it has a chart), always the same."""
     grid = setting.grid
-    share = np.random.default_rng(0).random((n, grid.dim))
-    points = np.asarray(grid.lower + share * np.subtract(grid.upper, grid.lower))
-    return grid.chart.place(points) if isinstance(grid.chart, Polar) else points
+    share = np.random.default_rng(0).random((n, grid.ambient_dim))
+    if grid.chart is not None:
+        reach = max(np.abs(grid.lower).max(), np.abs(grid.upper).max())
+        return np.asarray(reach * (2 * share - 1))
+    return np.asarray(grid.lower + share * np.subtract(grid.upper, grid.lower))
