@@ -1,4 +1,4 @@
-"""What claims are checked on: a problem, its group, all its flows, and planted faults."""
+"""What claims are checked on: a problem, its group, all its flows and runs, and planted faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk, with_variant
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Problem, Sampler
+from meanfield_pde.lagrangian.dynamics import Dynamics, Langevin
+from meanfield_pde.lagrangian.simulate import Run, simulate
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -39,12 +41,19 @@ class Setting:
     group : Group or None
     options : dict
         Arguments for `solve` besides ``save``.
+    dynamics : Dynamics
+        Of the particles; claims take its step, shorter where they say so.
+    seed : int
+        From which the seeds of all runs are derived.
     """
 
     problem: Problem
     group: Group | None
     options: dict[str, Any] = field(default_factory=dict)
+    dynamics: Dynamics = field(default_factory=Langevin)
+    seed: int = 0
     _solutions: dict[str, Solution] = field(default_factory=dict, init=False, repr=False)
+    _runs: dict[str, Run] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def initial(self) -> Density:
@@ -75,6 +84,7 @@ class Setting:
             "group": self.group is not None,
             "risk": risk is not None,
             "diffusion": self.energy.beta > 0,
+            "fixed subspace": self.group is not None and bool(self.group.fixed_basis().size),
             "squared loss": risk is not None and isinstance(risk.loss, Squared),
             "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
@@ -94,26 +104,82 @@ class Setting:
         assert self.group is not None
         return self.group
 
-    def flow(self, variant: str, start: str = "invariant", fault: str = "") -> Solution:
+    def flow(
+        self,
+        variant: str,
+        start: str = "invariant",
+        fault: str = "",
+        until: float | None = None,
+    ) -> Solution:
         """Solution of a variant of the flow, or of the flow as ``stated``; solved once and kept.
 
         ``start`` is ``given``, ``invariant`` (the given law, symmetrised) or ``tilted`` (not
         invariant). ``fault`` plants one: ``potential`` adds a potential that breaks the
-        symmetry, ``targets`` bends the targets of the data.
+        symmetry, ``targets`` bends the targets of the data. It ends at ``until``, in place of t1.
         """
-        key = f"{variant} {start} {fault}"
+        end = self.problem.t1 if until is None else until
+        key = f"{variant} {start} {fault} {end!r}"
         if key not in self._solutions:
-            energy = self.energy
-            if fault == "targets":
-                energy = self._with_tilted_data()
-            if variant != "stated":
-                energy = with_variant(energy, variant, self.symmetry)
-            if fault == "potential":
-                energy = energy + Potential(lambda z: TILT * self.tilt(z))
-            flow = replace(self.problem.flow, energy=energy)
-            problem = Problem(flow, self.start(start), self.problem.t1)
+            flow = replace(self.problem.flow, energy=self.variant(variant, fault))
+            problem = Problem(flow, self.start(start), end)
             self._solutions[key] = solve(problem, save=SAVES, **self.options)
         return self._solutions[key]
+
+    def run(
+        self,
+        variant: str,
+        particles: int,
+        seeds: int,
+        until: float,
+        dynamics: Dynamics,
+        start: str = "invariant",
+        fault: str = "",
+        push: float = 0.0,
+    ) -> Run:
+        """Particles of a variant of the flow at 0 and ``until``; simulated once and kept.
+
+        Besides those of `flow`, ``start`` may be ``fixed``: the invariant law pushed to the fixed
+        subspace, with noise projected on it (the fault ``noise`` lets it act in all directions).
+        Runs of as many particles and replicas share their random numbers. ``push`` is the size of a
+        displacement of all particles at the start.
+        """
+        key = f"{variant} {particles} {seeds} {until!r} {dynamics!r} {start} {fault} {push!r}"
+        if key not in self._runs:
+            projected = start == "fixed" and fault != "noise"
+            noise = self.symmetry if projected else self.problem.flow.noise
+            flow = replace(self.problem.flow, energy=self.variant(variant, fault), noise=noise)
+            initial = self._sampler(start, push) if start == "fixed" or push else self.start(start)
+            sequence = np.random.SeedSequence([self.seed, particles, seeds])
+            self._runs[key] = simulate(
+                Problem(flow, initial, until),
+                particles,
+                int(sequence.generate_state(1)[0]),
+                dynamics,
+                seeds=seeds,
+            )
+        return self._runs[key]
+
+    def variant(self, variant: str, fault: str = "") -> Energy:
+        """Energy of a variant, or as ``stated``, with a planted fault where one is named."""
+        energy = self._with_tilted_data() if fault == "targets" else self.energy
+        if variant != "stated":
+            energy = with_variant(energy, variant, self.symmetry)
+        if fault == "potential":
+            energy = energy + Potential(lambda z: TILT * self.tilt(z))
+        return energy
+
+    def _sampler(self, start: str, push: float) -> Sampler:
+        """Draw from a law and push each particle; off the fixed subspace where it started on it."""
+        fixed = start == "fixed"
+        law = self.start("invariant" if fixed else start)
+        onto = self.symmetry.projection() if fixed else np.eye(self.grid.ambient_dim)
+
+        def sampler(n: int, rng: np.random.Generator) -> Array:
+            directions = np.random.default_rng(0).standard_normal((n, self.grid.ambient_dim))
+            off = directions - directions @ onto if fixed else directions
+            return np.asarray(law.sample(n, rng) @ onto + push * off)
+
+        return sampler
 
     def _with_tilted_data(self) -> Energy:
         terms: list[tuple[float, Energy]] = []
@@ -127,15 +193,21 @@ class Setting:
         """Return the initial density ``given``, ``invariant`` or ``tilted``."""
         if which == "given":
             return self.initial
-        invariant = symmetrise(self.initial, self.symmetry)
+        invariant = self.initial
+        if self.group is not None:
+            invariant = symmetrise(self.initial, self.group)
         if which == "invariant":
             return invariant
         values = invariant.values * (1 + 0.9 * self.tilt(self.grid.places))
         return Density(self.grid, values * (invariant.mass / (values.sum() * self.grid.volume)))
 
     def tilt(self, z: Array) -> Array:
-        """Return values in [-1, 1] that change sign along a direction that the group moves."""
-        direction = moved_direction(self.symmetry.projection())
+        """Return values in [-1, 1] that change sign along a direction that the group moves.
+
+        Along the first axis where there is no group.
+        """
+        fixed = np.eye(self.grid.ambient_dim) if self.group is None else self.group.projection()
+        direction = moved_direction(fixed)
         if self.grid.periodic:
             period = np.subtract(self.grid.upper, self.grid.lower)
             angle = 2 * np.pi * (z - np.array(self.grid.middle)) / period

@@ -7,7 +7,18 @@ and Fontbona, "Symmetries in Overparametrized Neural Networks: A Mean-Field View
 arXiv 2405.19995).
 """
 
-from meanfield_pde.studies.claims import averages, flows, lazy, network, optima, scheme, variants
+from meanfield_pde.studies.claims import (
+    averages,
+    chaos,
+    dynamics,
+    flows,
+    lazy,
+    network,
+    optima,
+    particles,
+    scheme,
+    variants,
+)
 from meanfield_pde.studies.claims.claim import Claim as Claim
 from meanfield_pde.studies.claims.claim import Finding as Finding
 
@@ -19,5 +30,8 @@ CLAIMS: dict[str, Claim] = {
     **flows.CLAIMS,
     **scheme.CLAIMS,
     **lazy.CLAIMS,
+    **dynamics.CLAIMS,
+    **particles.CLAIMS,
+    **chaos.CLAIMS,
 }
 """All claims by name."""

@@ -17,7 +17,9 @@ ROUNDING_FLOW = "rounding, carried along the flow"
 class Finding:
     """A number, the tolerance it is held to and why, and the number after a planted fault.
 
-    ``inconclusive`` says why a number beyond its tolerance refutes nothing (time ran out).
+    ``inconclusive`` says why the number shows nothing either way (time ran out, samples are few).
+    ``false_from`` is the number from which on the claim counts as false; a thousand tolerances
+    where it is left out.
     """
 
     number: float
@@ -26,6 +28,7 @@ class Finding:
     control: float | None
     fault: str
     inconclusive: str = ""
+    false_from: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Claim:
     """A statement, where it is from, and how it is checked.
 
     ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``,
-    ``squared loss``, ``few data``, ``periodic projection`` (boxes have it), ``lazy metric``.
+    ``squared loss``, ``few data``, ``periodic projection`` (boxes have it), ``fixed subspace`` (of
+    positive dimension), ``lazy metric``. Two more are met where the claim is asked for by name:
+    ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of claims
+    that may hold or not.
     """
 
     statement: str

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from meanfield_pde.energies.energy import Entropy
 from meanfield_pde.eulerian.flux import Generator
 from meanfield_pde.eulerian.gibbs import gibbs
 from meanfield_pde.eulerian.polar import fluxes_on
-from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
 from meanfield_pde.studies.claims.claim import Claim, Finding
+from meanfield_pde.studies.relaxation import relaxed
 from meanfield_pde.studies.setting import Setting
 
 
@@ -56,16 +53,10 @@ def energy_decreases(setting: Setting) -> Finding:
 
 def reaches_gibbs(setting: Setting) -> Finding:
     """L1 distance of the flow at a late time from the Gibbs law, found without time stepping."""
-    energy, rho, distance = setting.energy, setting.initial, np.inf
-    span, flow = setting.problem.t1, replace(setting.problem.flow, rate=None)
-    for _ in range(9):
-        late = solve(Problem(flow, rho, span), **setting.options)
-        rho = late.densities[-1]
-        stationary = gibbs(energy, setting.grid, start=rho)
-        distance = float(l1(rho, stationary))
-        if distance <= 1e-6:
-            break
-        span *= 2
+    energy = setting.energy
+    rho, _, distance = relaxed(
+        setting.problem.flow, setting.initial, setting.problem.t1, setting.options, within=1e-6
+    )
     hotter = gibbs(energy.smooth + 1.1 * energy.beta * Entropy(), setting.grid, start=rho)
     reason = "relaxation that is left at the last time"
     late_text = "" if distance <= 1e-6 else "not relaxed at the last time"
