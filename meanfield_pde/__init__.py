@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.data import Data as Data
     from meanfield_pde.energies.energy import Energy as Energy
     from meanfield_pde.energies.energy import Entropy as Entropy
+    from meanfield_pde.energies.gaussian_classes import GaussianClasses as GaussianClasses
     from meanfield_pde.energies.interaction import Interaction as Interaction
     from meanfield_pde.energies.loss import CustomLoss as CustomLoss
     from meanfield_pde.energies.loss import Huber as Huber
@@ -66,12 +67,15 @@ if TYPE_CHECKING:
     from meanfield_pde.studies.assumptions import assumptions as assumptions
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
+    from meanfield_pde.studies.discover import discover as discover
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.optima import Optimum as Optimum
     from meanfield_pde.studies.optima import infimum as infimum
     from meanfield_pde.studies.regression import linear_regression_gap as linear_regression_gap
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
+    from meanfield_pde.studies.students import TeacherStudent as TeacherStudent
+    from meanfield_pde.studies.students import students as students
     from meanfield_pde.studies.validate import validate as validate
 
     __version__: str
@@ -90,11 +94,13 @@ _HOMES = {
     "Data": "energies.data",
     "data_augmented": "energies.variants",
     "Density": "measures.density",
+    "discover": "studies.discover",
     "distance": "measures.distance",
     "Energy": "energies.energy",
     "Entropy": "energies.energy",
     "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
+    "GaussianClasses": "energies.gaussian_classes",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
     "GradientFlow": "flows.gradient_flow",
@@ -135,9 +141,11 @@ _HOMES = {
     "solve": "eulerian.solve",
     "SolveError": "eulerian.solve",
     "StorageError": "studies.files",
+    "students": "studies.students",
     "symmetrise": "measures.symmetry",
     "symmetry_gap": "studies.approximate",
     "SymmetryGap": "studies.approximate",
+    "TeacherStudent": "studies.students",
     "Unit": "energies.unit",
     "validate": "studies.validate",
 }

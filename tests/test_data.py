@@ -202,3 +202,11 @@ def test_invariance_counts_repeated_nodes_together() -> None:
     assert max(fair.invariance_defect(Group.reflection())) < 1e-15
     biased = Data(np.array([1.0, 1.0, -1.0]), np.ones(3), np.array([0.3, 0.3, 0.4]))
     assert max(biased.invariance_defect(Group.reflection())) > 0.1
+
+
+def test_draws_are_those_of_choice():
+    data = Data.gauss_hermite(2, 5, zero)
+    drawn = data.draw(1000, np.random.default_rng(3))
+    chosen = np.random.default_rng(3).choice(data.size, size=1000, p=data.weights)
+    np.testing.assert_array_equal(drawn, chosen)
+    assert not np.array_equal(drawn, np.random.default_rng(3).choice(data.size, size=1000))

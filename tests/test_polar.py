@@ -590,6 +590,8 @@ def test_grids_are_refined_as_they_are():
 
 
 def test_wrong_arguments():
+    frozen = {"metric": mf.LazyMetric(1.0), "frozen": (1,)}
+    refuses(lambda: flow(bowl, 0.3, **frozen), "frozen", "1", "rotations")
     rho = mf.Density.gaussian(mf.Grid.polar(4.0, (16, 16)), (0.5, 0.0), 0.2)
     box = mf.Density.gaussian(mf.Grid.box((-4, -4), (4, 4), (16, 16)), (0.5, 0.0), 0.2)
     lazy = flow(bowl, 0.3, mf.LazyMetric(1.0))

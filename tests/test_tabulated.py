@@ -16,7 +16,7 @@ from meanfield_pde.energies import unit as units
 from meanfield_pde.energies.energy import Batch
 from meanfield_pde.energies.loss import Huber
 from meanfield_pde.energies.tabulated import tabulate
-from meanfield_pde.energies.unit import AveragedUnit, MovedUnit
+from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit
 
 SMOOTH = sorted(set(units.ACTIVATIONS) - {"relu"})
 TURN = np.array([[-1.0]])
@@ -27,6 +27,7 @@ UNITS = {
     "harmonic": mf.Unit.harmonic(3),
     "moved": MovedUnit(mf.Unit.bump(), TURN),
     "averaged": AveragedUnit(mf.Unit.bump(), mf.Group.reflection()),
+    "projected": ProjectedUnit(mf.Unit.bump(), mf.Group.trivial()),
 }
 SPREADS = {"wide": (0.0, 1.0), "narrow": (0.7, 1e-3), "equal": (0.7, 0.0), "aside": (3.0, 0.1)}
 

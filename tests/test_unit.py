@@ -11,7 +11,9 @@ from reference import PROPERTY, refuses
 from scipy.stats import ortho_group
 
 from meanfield_pde.energies import unit as module
-from meanfield_pde.energies.unit import ACTIVATIONS, AveragedUnit, MovedUnit, Unit
+from meanfield_pde.energies.activation import ACTIVATIONS, SLOPES
+from meanfield_pde.energies.matrix_unit import MatrixRidge
+from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit, Unit
 from meanfield_pde.measures.group import Group
 
 SLOW = {
@@ -101,6 +103,21 @@ UNITS = {
         2,
         2,
     ),
+    **{
+        f"matrix ridge {name}": (
+            Unit.matrix_ridge(name, 3),
+            lambda x, z, s=s: [s(dot(x, z[:2])), s(dot(x, z[2:4])), s(dot(x, z[4:]))],
+            2,
+            6,
+        )
+        for name, s in SLOW.items()
+    },
+    "projected": (
+        ProjectedUnit(Unit.ridge("tanh"), Group.swap()),
+        lambda x, z: math.tanh(0.5 * (z[0] + z[1]) * (x[0] + x[1])),
+        2,
+        2,
+    ),
     "moved": (
         MovedUnit(Unit.ridge("tanh"), Group.swap().matrices[1]),
         lambda x, z: swapped(lambda x, z: math.tanh(dot(x, z)), x, z),
@@ -141,6 +158,20 @@ def check_unit(unit, slow, x_dim, z_dim, seed=0):
         slope = reference.gradient(contracted, z[k], step=1e-3)
         np.testing.assert_allclose(pulled[k], slope, rtol=0, atol=2e-9 * (1 + np.abs(slope).max()))
     unit.check_dimensions(x_dim, z_dim)
+    check_network(unit, x, z, residual, rng)
+
+
+def check_network(unit, x, z, residual, rng):
+    """Outputs and pull-back of one evaluation against those of two."""
+    weights = rng.random(len(z))
+    outputs, pull = unit.network(x, z, weights)
+    features = unit.features(x, z)
+    assert outputs.shape == (len(x), unit.outputs)
+    for i, q in np.ndindex(outputs.shape):
+        exact = math.fsum(weights * features[i, :, q])
+        assert outputs[i, q] == pytest.approx(exact, abs=1e-13)
+    exact = unit.pullback(x, z, residual)
+    np.testing.assert_allclose(pull(residual), exact, rtol=0, atol=1e-13 * (1 + abs(exact).max()))
 
 
 @EVERY
@@ -165,6 +196,8 @@ def test_planted_slopes_are_caught(monkeypatch, name):
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
+        (MatrixRidge, lambda self, x, z, r: matrix_pullback(self, x, z, r[:, ::-1])),
+        (module.ProjectedUnit, lambda self, x, z, r: self.unit.pullback(x, z, r)),
         (module.Bump, lambda self, x, z, r: -bump_pullback(self, x, z, r)),
         (module.Harmonic, lambda self, x, z, r: harmonic_pullback(self, x, z, r) / self.order),
         (module.MovedUnit, lambda self, x, z, r: self.unit.pullback(x, z @ self.matrix.T, r)),
@@ -179,11 +212,13 @@ def test_planted_slopes_are_caught(monkeypatch, name):
 def test_planted_pullbacks_are_caught(monkeypatch, kind, wrong):
     """A sign, a factor, and gradients that are not turned back."""
     name = {"Bump": "bump", "Harmonic": "harmonic", "MovedUnit": "moved"}
+    name |= {"MatrixRidge": "matrix ridge tanh", "ProjectedUnit": "projected"}
     monkeypatch.setattr(kind, "pullback", wrong)
     with pytest.raises(AssertionError):
         check_unit(*UNITS[name.get(kind.__name__, "averaged")])
 
 
+matrix_pullback = MatrixRidge.pullback
 bump_pullback, harmonic_pullback = module.Bump.pullback, module.Harmonic.pullback
 
 
@@ -191,6 +226,41 @@ def test_missing_share_of_the_group_is_caught(monkeypatch):
     monkeypatch.setattr(Group, "weights", property(lambda group: np.ones(group.order)))
     with pytest.raises(AssertionError):
         check_unit(*UNITS["averaged"])
+
+
+NETWORKS = {
+    "sign": (module.MovedUnit, "moved", lambda pull, r: -pull(r)),
+    "not turned back": (module.AveragedUnit, "averaged", lambda pull, r: np.roll(pull(r), 1, 1)),
+    "not projected": (module.ProjectedUnit, "projected", lambda pull, r: pull(r) * [1.0, 0.0]),
+    "rows mixed up": (MatrixRidge, "matrix ridge tanh", lambda pull, r: pull(r[:, ::-1])),
+    "factor": (module.Ridge, "ridge cos", lambda pull, r: 1.001 * pull(r)),
+}
+
+
+@pytest.mark.parametrize(("kind", "name", "wrong"), NETWORKS.values(), ids=NETWORKS)
+def test_planted_networks_are_caught(monkeypatch, kind, name, wrong):
+    right = kind.network
+
+    def network(self, x, z, weights):
+        outputs, pull = right(self, x, z, weights)
+        return outputs, lambda residual: wrong(pull, residual)
+
+    monkeypatch.setattr(kind, "network", network)
+    with pytest.raises(AssertionError):
+        check_unit(*UNITS[name])
+
+
+def test_large_orbits_are_not_held_at_once(monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 0)
+    check_unit(*UNITS["averaged"])
+
+
+@pytest.mark.parametrize("name", sorted(SLOPES))
+def test_planted_slopes_of_values_are_caught(monkeypatch, name):
+    slope = SLOPES[name]
+    monkeypatch.setitem(SLOPES, name, lambda value: 1.001 * slope(value))
+    with pytest.raises(AssertionError):
+        check_unit(*UNITS[f"matrix ridge {name}"])
 
 
 def test_far_arguments_do_not_overflow():
@@ -247,9 +317,7 @@ EQUIVARIANT = {
         3,
     ),
     "swapped matrices": (
-        Unit.custom(
-            lambda x, z: np.tanh((z.reshape(*z.shape[:-1], 2, 2) * x[..., None, :]).sum(-1)), 2
-        ),
+        Unit.matrix_ridge("logistic", 2),
         Group.swap().acting(y=lambda p: p, z=lambda p: np.kron(p, p)),
         2,
         4,
@@ -325,6 +393,14 @@ X, Z = np.ones((2, 1)), np.ones((3, 1))
             "separate_ridge",
             "z of dimension 3",
             "change",
+        ),
+        (lambda: Unit.matrix_ridge("step", 2), "activation", "'step'", "Unit.custom"),
+        (lambda: Unit.matrix_ridge("tanh", 0), "outputs", "got 0", "rows of the matrix"),
+        (
+            lambda: Unit.matrix_ridge("tanh", 2).check_dimensions(2, 3),
+            "matrix_ridge needs z of dimension 2 * 2",
+            "got 3",
+            "change the data",
         ),
         (lambda: Unit.bump(0.0), "width", "got 0", "standard deviation"),
         (lambda: Unit.harmonic(1.5), "order", "got 1.5", "whole"),

@@ -171,8 +171,9 @@ def not_moved(unit, matrix):
     return MovedUnit(unit, np.eye(len(matrix)))
 
 
-def transposed_features(self, x, z):
-    return self.unit.features(x, z @ self.matrix)
+def transposed_network(self, x, z, weights):
+    outputs, pull = self.unit.network(x, z @ self.matrix, weights)
+    return outputs, lambda residual: pull(residual) @ self.matrix
 
 
 def ones(group):
@@ -218,7 +219,7 @@ def test_planted_inverse_is_seen_by_a_group_that_is_not_its_own_inverse(monkeypa
     moved = Cloud(mu.points @ m.T, mu.weights)
     exact = risk.drift(moved, Batch(batch.indices)) @ m
     np.testing.assert_allclose(right, exact, rtol=0, atol=ROUNDING)
-    monkeypatch.setattr(MovedUnit, "features", transposed_features)
+    monkeypatch.setattr(MovedUnit, "network", transposed_network)
     wrong = data_augmented(risk, group).drift(mu, batch)
     assert np.abs(wrong - exact).max() > 1e-3
 

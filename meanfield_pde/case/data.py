@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from meanfield_pde.case.table import Count, Numbers, Points, Positive, Table
+from meanfield_pde.case.table import Count, Natural, Numbers, Points, Positive, Table
 from meanfield_pde.case.unit import AnyUnit
 from meanfield_pde.energies.data import Data
+from meanfield_pde.energies.gaussian_classes import MOST_NODES, GaussianClasses
+from meanfield_pde.energies.sets import rows_of_sets
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.check import Array, Function
 
@@ -154,6 +156,61 @@ class CircleData(Table):
         return Data.circle(self.nodes, self.target.build(student))
 
 
+SETS: dict[str, Function] = {
+    "maximum": np.max,
+    "minimum": np.min,
+    "mean": np.mean,
+    "median": np.median,
+    "range": np.ptp,
+    "variance": np.var,
+}
+
+
+class SetTarget(Table):
+    """A symmetric function of the points of a set."""
+
+    kind: Literal["maximum", "minimum", "mean", "median", "range", "variance"]
+
+
+class SetsData(Table):
+    """``count`` sets of each size, their points drawn uniformly from an interval."""
+
+    kind: Literal["sets"]
+    sizes: Annotated[list[Count], Field(min_length=1)]
+    count: Count
+    lower: float = -1.0
+    upper: float = 1.0
+    seed: Natural = 0
+    target: Annotated[TeacherTarget | SetTarget, Field(discriminator="kind")]
+
+    def build(self, student: Unit) -> Data:
+        """Draw the sets."""
+        if not self.lower < self.upper:
+            raise ValueError(
+                f"lower must be below upper, got {self.lower:g} and {self.upper:g}; swap them"
+            )
+        rng = np.random.default_rng(self.seed)
+        drawn = [rng.uniform(self.lower, self.upper, (self.count, size)) for size in self.sizes]
+        sets = [points for block in drawn for points in block]
+        if isinstance(self.target, SetTarget):
+            return Data.sets(sets, SETS[self.target.kind])
+        return Data.sets(sets, self.target.build(student)(rows_of_sets(sets)))
+
+
+class RadiiData(Table):
+    """Lengths of two classes of normal vectors in R^dim, with deviations 1 + gap and 1 - gap."""
+
+    kind: Literal["gaussian-classes"]
+    dim: Annotated[int, Field(ge=2)]
+    gap: Annotated[float, Field(gt=0, lt=1)]
+    nodes: Annotated[int, Field(ge=1, le=MOST_NODES)] = 48
+
+    def build(self, student: Unit) -> Data:
+        """Make the data."""
+        return GaussianClasses(self.dim, self.gap).radii(self.nodes)
+
+
 AnyData = Annotated[
-    HermiteData | LaguerreData | LegendreData | CircleData, Field(discriminator="kind")
+    HermiteData | LaguerreData | LegendreData | CircleData | SetsData | RadiiData,
+    Field(discriminator="kind"),
 ]

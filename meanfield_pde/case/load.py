@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -69,7 +69,7 @@ class Case:
             return None
         dim = (self.schema.chart or self.schema.grid).dim
         group = self._made("group", lambda: table.build(dim))
-        if group.matrices.shape[1] != dim:
+        if (group.matrices if group.z is None else group.z).shape[1] != dim:
             raise CaseError(
                 f"{self.origin}: group.kind must act in dimension {dim}, as the parameters have, "
                 f"got {table.kind!r}; use reflection, or another grid"
@@ -138,7 +138,8 @@ class Case:
             )
         noise = self.group if isinstance(grid.chart, FixedSubspace) else None
         flow = self._made("energy", lambda: GradientFlow(energy, rate, noise=noise, metric=metric))
-        problem = Problem(flow, initial, schema.t1)
+        flow = self._made("frozen", lambda: replace(flow, frozen=tuple(schema.frozen)))
+        problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
         self._made("times", lambda: problem.save_times(schema.save))
         return problem
 

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+from scipy.special import gammainc
 
 from meanfield_pde.case.energy import AnyEnergy
-from meanfield_pde.case.table import Count, Covariance, Numbers, Positive, Table, one_of
+from meanfield_pde.case.table import Count, Covariance, Natural, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
+from meanfield_pde.energies.sets import point_permutations
 from meanfield_pde.flows.gradient_flow import Rate
 from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
@@ -24,7 +26,6 @@ from meanfield_pde.measures.lazy import LazyMetric
 
 MAX_CELLS = 10_000_000
 """More cells than that are a slip of the pen, and would fill the memory."""
-Natural = Annotated[int, Field(ge=0)]
 
 
 class GridTable(Table):
@@ -122,6 +123,21 @@ class GaussianInitial(Table):
         return Density.gaussian(grid, self.mean, self.cov)
 
 
+class LengthInitial(Table):
+    """The law of the length of a normal vector in R^dim, on a grid of radii."""
+
+    kind: Literal["length"]
+    dim: Count
+    scale: Positive
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density, with exact masses of the cells."""
+        if grid.dim != 1 or grid.periodic or grid.lower[0] != 0:
+            raise ValueError("grid must be a line of radii from 0, got another; set grid.lower = 0")
+        law = gammainc(0.5 * self.dim, 0.5 * (grid.faces[0] / self.scale) ** 2)
+        return Density(grid, np.asarray(np.diff(law) / grid.volume, dtype=np.float64))
+
+
 class Component(Table):
     """A normal law, one of a mixture."""
 
@@ -209,6 +225,17 @@ class TurningGroup(Table):
     def build(self, dim: int) -> Group:
         """Make the group."""
         return Group.cyclic(self.n) if self.kind == "cyclic" else Group.dihedral(self.n)
+
+
+class PointsGroup(Table):
+    """All permutations of the points of sets of at most n; parameters stay where they are."""
+
+    kind: Literal["points"]
+    n: Annotated[int, Field(ge=1, le=6)]
+
+    def build(self, dim: int) -> Group:
+        """Make the group."""
+        return point_permutations(self.n, dim)
 
 
 class ConstantRate(Table):
@@ -305,12 +332,14 @@ class Schema(Table):
     chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[
-        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial,
+        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial | LengthInitial,
         Field(discriminator="kind"),
     ]
-    group: Annotated[AxisGroup | NamedGroup | TurningGroup, Field(discriminator="kind")] | None = (
-        None
-    )
+    frozen: list[Natural] = []
+    group: (
+        Annotated[AxisGroup | NamedGroup | TurningGroup | PointsGroup, Field(discriminator="kind")]
+        | None
+    ) = None
     solve: SolveTable = SolveTable()
     simulate: SimulateTable = SimulateTable()
     compare: CompareTable = CompareTable()

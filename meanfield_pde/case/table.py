@@ -15,6 +15,7 @@ Points = list[float] | list[list[float]]
 Covariance = float | list[float] | list[list[float]]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 
 
 class Table(BaseModel):

@@ -9,12 +9,14 @@ from pydantic import Field
 from meanfield_pde.case.table import Count, Positive, Table
 from meanfield_pde.energies.unit import Unit
 
+Activation = Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
+
 
 class RidgeUnit(Table):
     """``sigma(z . x)``, or ``a sigma(b . x)`` with z = (a, b)."""
 
     kind: Literal["ridge", "scaled-ridge"]
-    activation: Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
+    activation: Activation
 
     def build(self) -> Unit:
         """Make the unit."""
@@ -56,6 +58,45 @@ class HarmonicUnit(Table):
         return Unit.harmonic(self.order)
 
 
+class RampUnit(Table):
+    """``sigma(z . x)``, sigma rising linearly from low at start to high at end."""
+
+    kind: Literal["ramp"]
+    start: float
+    end: float
+    low: float
+    high: float
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.ramp(self.start, self.end, self.low, self.high)
+
+
+class RadialUnit(Table):
+    """A ridge or ramp averaged over the sphere of R^dim, for radii x and z."""
+
+    kind: Literal["radial"]
+    dim: Annotated[int, Field(ge=2)]
+    unit: Annotated[RidgeUnit | RampUnit, Field(discriminator="kind")]
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.radial(self.unit.build(), self.dim)
+
+
+class SetUnit(Table):
+    """``sigma(mean_i a rho(u_i - b))`` of sets {u_i}, with z = (a, b)."""
+
+    kind: Literal["on-sets"]
+    activation: Activation
+    test_function: Activation
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.on_sets(self.activation, self.test_function)
+
+
 AnyUnit = Annotated[
-    RidgeUnit | SeparateRidgeUnit | BumpUnit | HarmonicUnit, Field(discriminator="kind")
+    RidgeUnit | SeparateRidgeUnit | BumpUnit | HarmonicUnit | SetUnit | RampUnit | RadialUnit,
+    Field(discriminator="kind"),
 ]

@@ -191,6 +191,66 @@ def convergence_command(
         tell_report(quiet, as_json, case, report, files)
 
 
+@app.command("discover")
+def discover_command(
+    name: Name,
+    output: Output = None,
+    settings: Settings = None,
+    sgd: Annotated[
+        bool, typer.Option("--sgd", help="Train on batches; else by population gradients.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find a subspace that training keeps: discovery.json, discovery.txt, discovery.png."""
+    with exit_codes():
+        from meanfield_pde import plot
+
+        case, folder = _case(name, settings, output)
+        with blaming(case):
+            report = mf.discover(case, "sgd" if sgd else "langevin")
+        files = write_report(folder, "discovery", report, plot.discover_figure(report))
+        tell_report(quiet, as_json, case, report, files)
+
+
+@app.command("students")
+def students_command(
+    output: Output = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="1000 and 5000 particles too, by 3 seeds: hours.")
+    ] = False,
+    particles: Annotated[
+        list[int] | None,
+        typer.Option("--particles", metavar="N", help="These numbers alone; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Students of a kind.")] = 10,
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", help="All cores where it is left out.")
+    ] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the students of Maass and Fontbona: students.json, students.txt, students.png.
+
+    An interrupted run goes on where it was: what is trained is kept in DIR/trained.
+    """
+    with exit_codes():
+        from meanfield_pde import plot
+        from meanfield_pde.studies.students import FEW, MANY
+
+        folder = _writable(Path("results/students") if output is None else output)
+        sizes = particles or (MANY if long else FEW)
+        report = mf.students(
+            particles=sizes,
+            seeds={n: seeds if n <= max(FEW) else min(seeds, 3) for n in sizes},
+            processes=processes or os.cpu_count() or 1,
+            folder=folder / "trained",
+            progress=not (quiet or as_json) and sys.stdout.isatty(),
+        )
+        files = write_report(folder, "students", report, plot.students_figure(report))
+        tell_report(quiet, as_json, "students", report, files)
+
+
 @app.command("list")
 def list_command(as_json: AsJson = False) -> None:
     """List the cases that come with the package."""
@@ -227,14 +287,17 @@ def show_command(name: Name, as_json: AsJson = False) -> None:
 def _case(name: str, settings: list[str] | None, output: Path | None) -> tuple[mf.Case, Path]:
     """Load a case, and make sure that its results can be written before they are computed."""
     case = mf.load_case(name).with_settings(settings or [])
-    folder = Path("results") / case.name if output is None else output
+    return case, _writable(Path("results") / case.name if output is None else output)
+
+
+def _writable(folder: Path) -> Path:
     standing = next(part for part in (folder, *folder.absolute().parents) if part.exists())
     if not standing.is_dir() or not os.access(standing, os.W_OK):
         raise mf.StorageError(
             f"{folder} cannot be written to: {standing} is "
             f"{'not writable' if standing.is_dir() else 'no folder'}; give another one by -o"
         )
-    return case, folder
+    return folder
 
 
 def _solve(case: mf.Case, silent: bool) -> mf.Solution:

@@ -145,15 +145,19 @@ def tell(
 def tell_report(
     quiet: bool,
     as_json: bool,
-    case: mf.Case,
+    case: mf.Case | str,
     report: mf.Report,
     files: Sequence[Path],
     rows: str = "",
 ) -> None:
-    """Print a report, and rows of it in full, and leave with the code of its verdict."""
+    """Print a report of a case or of what is named, and leave with the code of its verdict.
+
+    ``rows`` are some of it in full.
+    """
     if as_json:
         names = [str(path) for path in files]
-        print_json({"case": case.name, **report.to_dict(), "files": names})
+        name = case if isinstance(case, str) else case.name
+        print_json({"case": name, **report.to_dict(), "files": names})
     elif not quiet:
         print(report.table())
         if rows:

@@ -6,19 +6,22 @@ trained on mini-batches draw from the very nodes by which the density's drift is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from meanfield_pde.energies.sets import rows_of_sets
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.group import Group
 
 Target = Callable[..., Any]
+Sampler = Callable[[int, np.random.Generator], tuple[Array, Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,29 @@ class Data:
         """Take data given as arrays; equal weights where none are given."""
         n = max(1, len(np.atleast_1d(x)))
         return cls(x, y, np.full(n, 1.0 / n) if weights is None else weights)
+
+    @classmethod
+    def sets(cls, sets: Sequence[Any], target: Any, weights: Any = None) -> Data:
+        """Take sets of points, of any sizes, for `Unit.on_sets`; x holds points and weights.
+
+        ``target`` is a function of one set, as an array (k,), or an array with a value a set.
+
+        >>> Data.sets([[3.0], [1.0, 2.0]], target=np.max).y.ravel().tolist()
+        [3.0, 2.0]
+        """
+        rows = rows_of_sets(sets)
+        found = [target(np.asarray(u, np.float64)) for u in sets] if callable(target) else target
+        return cls.samples(rows, found, weights)
+
+    @classmethod
+    def sampled(cls, n: int, sampler: Sampler, seed: int) -> Data:
+        """Draw n samples of a continuous law once, by ``sampler(n, rng)`` to x and y.
+
+        Particles are then trained on a law that differs from the continuous one as n samples do.
+        """
+        n = check.count("n", n, "100000 is a good number in high dimension")
+        seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
+        return cls.samples(*sampler(n, np.random.default_rng(seed)))
 
     @classmethod
     def gauss_hermite(cls, dim: int, nodes: int, target: Target, scale: float = 1.0) -> Data:
@@ -155,6 +181,15 @@ class Data:
     def outputs(self) -> int:
         """Dimension of y."""
         return int(self.y.shape[1])
+
+    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw n nodes by their weights: the indices that ``rng.choice`` would give, faster."""
+        return self._cumulative.searchsorted(rng.random(n), side="right")
+
+    @cached_property
+    def _cumulative(self) -> Array:
+        total = self.weights.cumsum()
+        return np.asarray(total / total[-1])
 
     def invariance_defect(self, group: Group) -> tuple[float, float]:
         """How far the law of (x, y) is from invariant: in places and weights, and in y.

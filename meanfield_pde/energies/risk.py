@@ -202,6 +202,9 @@ class Risk(Energy):
                 residual = weights[:, None] * self.loss.gradient(table.outputs(cloud), y)
                 if table.holds(residual):
                     return -table.pullback(cloud.points, residual)
+        if len(x) * self.unit.outputs * cloud.size * cloud.dim <= CHUNK:
+            outputs, pull = self.unit.network(x, cloud.points, cloud.weights)
+            return -pull(weights[:, None] * self.loss.gradient(outputs, y))
         residual = weights[:, None] * self.loss.gradient(self._outputs(x, cloud), y)
         drift = np.empty_like(cloud.points)
         for part in self._chunks(len(x), cloud):

@@ -8,27 +8,18 @@ Its only derivative that is ever needed is the pull-back of residuals r to param
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import erf, expit
 
+from meanfield_pde.energies.activation import ACTIVATIONS, Pull, activation, ridge_network
 from meanfield_pde.energies.derivative import Derivative
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.group import Group
 
-ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "tanh": (np.tanh, lambda u: 1.0 - np.tanh(u) ** 2),
-    "logistic": (expit, lambda u: expit(u) * expit(-u)),
-    "relu": (lambda u: np.maximum(u, 0.0), lambda u: (u > 0).astype(np.float64)),
-    "erf": (erf, lambda u: 2 / np.sqrt(np.pi) * np.exp(-u * u)),
-    "softplus": (lambda u: np.logaddexp(0.0, u), expit),
-    "cos": (np.cos, lambda u: -np.sin(u)),
-    "linear": (lambda u: u, np.ones_like),
-}
-"""Activation functions with their derivatives."""
+AT_ONCE = 2_000_000
+"""Features of an orbit that are held at once (16 MB)."""
 
 
 class Unit(ABC):
@@ -52,6 +43,13 @@ class Unit(ABC):
     @abstractmethod
     def pullback(self, x: Array, z: Array, residual: Array) -> Array:
         """``sum_i residual_i . grad_z sigma_*(x_i; z_k)``: residual (n, outputs) to (m, d)."""
+
+    def network(self, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+        """Evaluate ``sum_k weights_k sigma_*(x_i; z_k)``, (n, outputs), and give its pull-back.
+
+        Units that can share the work do it once for both: a drift needs both.
+        """
+        return _evaluated_twice(self, x, z, weights)
 
     @abstractmethod
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
@@ -77,9 +75,37 @@ class Unit(ABC):
         return ScaledRidge(activation)
 
     @staticmethod
+    def matrix_ridge(activation: str, outputs: int) -> Unit:
+        """``sigma(Z x)`` with z the rows of the matrix Z; see `MatrixRidge`."""
+        from meanfield_pde.energies.matrix_unit import MatrixRidge  # which imports this module
+
+        return MatrixRidge(activation, outputs)
+
+    @staticmethod
     def separate_ridge(activation: str, outputs: int = 2) -> Unit:
         """Return the unit with an output ``sigma(z_a x_a)`` for each coordinate."""
         return SeparateRidge(activation, outputs)
+
+    @staticmethod
+    def on_sets(activation: str, test_function: str) -> Unit:
+        """``sigma(mean_i a rho(u_i - b))`` of sets {u_i}, z = (a, b); see `Data.sets`."""
+        from meanfield_pde.energies.set_unit import SetUnit  # imported here: it is made of this
+
+        return SetUnit(activation, test_function)
+
+    @staticmethod
+    def ramp(start: float, end: float, low: float, high: float) -> Unit:
+        """``sigma(z . x)``, sigma rising linearly from low at start to high at end."""
+        from meanfield_pde.energies.radial_unit import RampUnit  # imported here: it is made of this
+
+        return RampUnit(start, end, low, high)
+
+    @staticmethod
+    def radial(unit: Unit, dim: int) -> Unit:
+        """Return a ridge or ramp averaged over the sphere of R^dim, for radii x and z."""
+        from meanfield_pde.energies.radial_unit import RadialUnit  # as above
+
+        return RadialUnit(unit, dim)
 
     @staticmethod
     def bump(width: float = 1.0) -> Unit:
@@ -97,16 +123,13 @@ class Unit(ABC):
         return CustomUnit(function, outputs, gradient)
 
 
-def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    if name not in ACTIVATIONS:
-        raise ValueError(
-            f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}; "
-            "or write the unit with Unit.custom"
-        )
-    return ACTIVATIONS[name]
+def _evaluated_twice(unit: Unit, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+    outputs = np.tensordot(unit.features(x, z), weights, axes=(1, 0))
+    return outputs, lambda residual: unit.pullback(x, z, residual)
 
 
-def _require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+def require(holds: bool, unit: str, x_dim: int, z_dim: int, rule: str) -> None:
+    """Raise ValueError with the rule for dimensions that a unit does not keep."""
     if not holds:
         raise ValueError(
             f"unit {unit} needs {rule}, got x of dimension {x_dim} and z of dimension {z_dim}; "
@@ -121,7 +144,7 @@ class Ridge(Unit):
     activation: str
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        activation(self.activation)
 
     @property
     def outputs(self) -> int:
@@ -142,9 +165,13 @@ class Ridge(Unit):
         slope = ACTIVATIONS[self.activation][1](x @ z.T)
         return np.asarray((slope * residual).T @ x)
 
+    def network(self, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+        """Evaluate the activation once for both."""
+        return ridge_network(self.activation, x, z[:, None, :], weights)
+
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z of one dimension."""
-        _require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
+        require(x_dim == z_dim, "ridge", x_dim, z_dim, "x and z of one dimension")
 
 
 @dataclass(frozen=True)
@@ -154,7 +181,7 @@ class ScaledRidge(Unit):
     activation: str
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        activation(self.activation)
 
     @property
     def outputs(self) -> int:
@@ -180,7 +207,7 @@ class ScaledRidge(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require z with one entry more than x."""
-        _require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
+        require(z_dim == x_dim + 1, "scaled_ridge", x_dim, z_dim, "z = (a, b) with b as long as x")
 
 
 @dataclass(frozen=True)
@@ -191,7 +218,7 @@ class SeparateRidge(Unit):
     size: int = 2
 
     def __post_init__(self) -> None:
-        _activation(self.activation)
+        activation(self.activation)
         check.count("outputs", self.size, "the number of coordinates of x and z")
 
     @property
@@ -211,7 +238,7 @@ class SeparateRidge(Unit):
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z with one entry an output."""
         rule = f"x and z of dimension {self.size}, that of its outputs"
-        _require(x_dim == z_dim == self.size, "separate_ridge", x_dim, z_dim, rule)
+        require(x_dim == z_dim == self.size, "separate_ridge", x_dim, z_dim, rule)
 
 
 @dataclass(frozen=True)
@@ -246,7 +273,7 @@ class Bump(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require x and z of one dimension."""
-        _require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
+        require(x_dim == z_dim, "bump", x_dim, z_dim, "x and z of one dimension")
 
 
 @dataclass(frozen=True)
@@ -279,7 +306,7 @@ class Harmonic(Unit):
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """Require angles: x and z of dimension 1."""
-        _require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
+        require(x_dim == z_dim == 1, "harmonic", x_dim, z_dim, "angles, x and z of dimension 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,6 +414,11 @@ class MovedUnit(Unit):
         """Pull back at M z, then by the transpose of M."""
         return self.unit.pullback(x, z @ self.matrix.T, residual) @ self.matrix
 
+    def network(self, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+        """Network at M z, pulled back by the transpose of M."""
+        outputs, pull = self.unit.network(x, z @ self.matrix.T, weights)
+        return outputs, lambda residual: pull(residual) @ self.matrix
+
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """As the unit that is moved."""
         self.unit.check_dimensions(x_dim, z_dim)
@@ -419,6 +451,20 @@ class AveragedUnit(Unit):
         moved = zip(self.group.weights, self.group.on_z(z.shape[1]), strict=True)
         return np.asarray(sum(w * self.unit.pullback(x, z @ m.T, residual) @ m for w, m in moved))
 
+    def network(self, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+        """Network of the whole orbit of the cloud at once, each part turned back."""
+        matrices, shares = self.group.on_z(z.shape[1]), self.group.weights
+        if len(matrices) * len(z) * len(x) * self.outputs > AT_ONCE:
+            return _evaluated_twice(self, x, z, weights)
+        orbit = np.concatenate([z @ m.T for m in matrices])
+        outputs, pull = self.unit.network(x, orbit, np.outer(shares, weights).ravel())
+
+        def turned(residual: Array) -> Array:
+            parts = pull(residual).reshape(len(matrices), *z.shape) @ matrices
+            return np.asarray((shares @ parts.reshape(len(matrices), -1)).reshape(z.shape))
+
+        return outputs, turned
+
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """As the unit, and the group must act on z."""
         self.unit.check_dimensions(x_dim, z_dim)
@@ -450,6 +496,12 @@ class ProjectedUnit(Unit):
         """Pull back at P z, then project."""
         projection = self._projection(z)
         return self.unit.pullback(x, z @ projection, residual) @ projection
+
+    def network(self, x: Array, z: Array, weights: Array) -> tuple[Array, Pull]:
+        """Network at P z, with the pull-back projected."""
+        projection = self._projection(z)
+        outputs, pull = self.unit.network(x, z @ projection, weights)
+        return outputs, lambda residual: pull(residual) @ projection
 
     def check_dimensions(self, x_dim: int, z_dim: int) -> None:
         """As the unit, and the group must act on z."""

@@ -9,13 +9,14 @@ implicit ones. Implicit steps take the compact flux.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import Line, cost, lines_of
-from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux
+from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux, Generator
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
@@ -45,6 +46,7 @@ def choose(
     rho: Array,
     span: float,
     dt: float | None,
+    frozen: tuple[int, ...] = (),
     fluxes: dict[str, Flux] = FLUXES,
 ) -> tuple[Equation, Stepper, str]:
     """Return the equation with its flux, the stepper, and why these.
@@ -61,6 +63,8 @@ def choose(
         Whole time, in the flow's own clock.
     dt : float or None
         Fixed step.
+    frozen : tuple of int
+        Axes without flux.
     fluxes : dict
         Those to choose from, ``sg`` among them.
 
@@ -69,10 +73,10 @@ def choose(
     ValueError
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
-    plain = Equation(*problem, fluxes["sg"])
+    plain = Equation(*problem, fluxes["sg"], frozen)
     share = _share_above(UNRESOLVED, plain, rho)
     wanted = fluxes.get("rl" if share > SHARE else "sg", plain.flux)
-    equation = Equation(*problem, _pick("flux", flux, fluxes, Flux, wanted))
+    equation = replace(plain, flux=_pick("flux", flux, fluxes, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
     count, few = span / bound, EXPLICIT_STEPS[plain.grid.dim]
     remarks = [
@@ -99,8 +103,8 @@ def choose(
     if chosen.exact(plain):
         remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
-        wanted = fluxes.get("compact" if _lags(chosen, plain) else "sg", plain.flux)
-        equation = Equation(*problem, wanted)
+        name = "compact" if _lags(chosen, plain) else "sg"
+        equation = replace(plain, flux=fluxes.get(name, plain.flux))
     if not chosen.explicit and not equation.flux.linear:
         raise ValueError(
             f"flux must be linear (sg, compact) for the implicit stepper {chosen.name}, got "
@@ -136,17 +140,21 @@ def _lines(equation: Equation) -> list[Line] | None:
     """Lines that stand for all: in 1D, and in 2D where the potential is a fixed sum over axes."""
     if equation.grid.dim == 2 and not equation.energy.constant:
         return None
-    potential = equation.energy.potential(np.zeros(equation.grid.shape))
-    return lines_of(Compact().transport(equation.grid, potential, equation.beta))
+    return lines_of(_fixed_generator(equation))
 
 
 def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
     if not equation.energy.constant or isinstance(equation.grid.chart, Polar):
         return False
-    potential = equation.energy.potential(np.zeros(equation.grid.shape))
-    generator = Compact().transport(equation.grid, potential, equation.beta)
+    generator = _fixed_generator(equation)
     return lines_of(generator) is not None and cost(generator, span) <= EXPONENTIAL
+
+
+def _fixed_generator(equation: Equation) -> Generator:
+    """Rates of the compact flux for a density of 0: those of any where the potential is fixed."""
+    potential = equation.energy.potential(np.zeros(equation.grid.shape))
+    return replace(equation, flux=Compact()).generator(potential)
 
 
 def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
@@ -166,7 +174,7 @@ def _share_above(limit: float, equation: Equation, rho: Array) -> float:
     """Share of the mass in cells with a face at which |q| > limit (any drift at beta = 0)."""
     phi = equation.energy.potential(rho)
     above = np.zeros(rho.shape, dtype=bool)
-    for axis in range(rho.ndim):
+    for axis in equation.moving:
         steep = np.abs(np.roll(phi, -1, axis=axis) - phi) > limit * equation.beta
         if not equation.grid.wraps[axis]:  # no face leads from the last cell to the first
             np.moveaxis(steep, axis, 0)[-1] = False

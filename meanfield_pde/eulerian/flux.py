@@ -79,6 +79,10 @@ class Transport(ABC):
     def advance(self, rho: Array, source: Array, dt: float) -> Array:
         """``rho - dt div F(source)``: what leaves one cell enters another."""
 
+    @abstractmethod
+    def along(self, axes: tuple[int, ...]) -> Transport:
+        """Return the transport through the faces of some axes alone: nothing crosses the others."""
+
     def dissipation(self, rho: Array, xi: Array) -> float:
         """``sum_K |K| xi_K div F_K``, the rate at which the free energy falls."""
         change = rho - self.advance(rho, rho, 1.0)
@@ -117,6 +121,12 @@ class Generator(Transport):
             rho.reshape(shape), source.reshape(shape), self.forward, self.backward, dt, out
         )
         return out.reshape(self.grid.shape)
+
+    def along(self, axes: tuple[int, ...]) -> Generator:
+        """Return the rates with 0 on the faces of other axes."""
+        kept = _mask(axes)
+        lag = None if self.lag is None else kept * self.lag
+        return Generator(self.grid, kept * self.forward, kept * self.backward, lag)
 
     def mean_lag(self, rho: Array, most: float) -> float:
         """Lag that the mass sees on average, no face counting more than ``most``."""
@@ -164,6 +174,10 @@ class LimitedTransport(Transport):
         """Largest rate of loss, convective parts doubled."""
         rates = self.generator
         return float(_kernels.largest_limited_outflow(rates.forward, rates.backward))
+
+    def along(self, axes: tuple[int, ...]) -> LimitedTransport:
+        """Return rates and slopes with 0 on the faces of other axes."""
+        return LimitedTransport(self.generator.along(axes), _mask(axes) * self.weight)
 
     def advance(self, rho: Array, source: Array, dt: float) -> Array:
         """``rho - dt div F(source)``."""
@@ -325,6 +339,11 @@ def _with_two_axes(grid: Grid, values: Array) -> Array:
 
 def _wraps(grid: Grid) -> tuple[bool, bool]:
     return grid.wraps[0], grid.wraps[-1]
+
+
+def _mask(axes: tuple[int, ...]) -> Array:
+    """Return 1 for the given axes of the rates and 0 for the others."""
+    return np.isin([0, 1], axes)[:, None, None].astype(np.float64)
 
 
 FLUXES: dict[str, Flux] = {"sg": ScharfetterGummel(), "rl": RatioLimited(), "compact": Compact()}

@@ -162,15 +162,28 @@ def _prepare(
     fluxes = fluxes_on(grid, problem.flow.metric, flux)
     functional, orbits = energy.smooth_on(grid), None
     if symmetry is not None:
+        _refuse_mixed(symmetry, problem.flow.moving(grid.dim), grid.dim)
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, fluxes)
+    frozen = tuple(problem.flow.frozen)
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes)
     if domain is not None:
+        _refuse_mixed(domain.group, problem.flow.moving(grid.dim), grid.dim)
         equation, orbits = replace(equation, swapped=domain.swapped), domain.orbits
         reason += f"; {domain.said}"
     logger.info("flux %s, stepper %s: %s", equation.flux.name, chosen.name, reason)
     return March(equation, chosen, rho, span, tolerance, dt, orbits), reason
+
+
+def _refuse_mixed(group: Group, moving: tuple[int, ...], dim: int) -> None:
+    """Raise where a group turns coordinates that move into frozen ones."""
+    moved = np.isin(range(dim), moving)
+    if np.abs(group.on_z(dim)[:, moved][:, :, ~moved]).sum() > 1e-12:
+        raise ValueError(
+            f"symmetry must keep frozen coordinates frozen, got {group.name}, which mixes them "
+            "with the others; use another group, or no frozen="
+        )
 
 
 def _march_through(

@@ -57,7 +57,7 @@ class StepFailedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """What a stepper sees: grid, energy without entropy, diffusion and flux.
+    """What a stepper sees: grid, energy without entropy, diffusion, flux, and what is frozen.
 
     ``swapped``: the energy and all densities are symmetric about the diagonal.
     """
@@ -66,11 +66,18 @@ class Equation:
     energy: Functional
     beta: float
     flux: Flux
+    frozen: tuple[int, ...] = ()
     swapped: bool = False
+
+    @property
+    def moving(self) -> tuple[int, ...]:
+        """Axes along which there is a flux."""
+        return tuple(axis for axis in range(self.grid.dim) if axis not in self.frozen)
 
     def transport(self, potential: Array) -> Transport:
         """Flux for a potential."""
-        return self.flux.transport(self.grid, potential, self.beta)
+        transport = self.flux.transport(self.grid, potential, self.beta)
+        return transport.along(self.moving) if self.frozen else transport
 
     def generator(self, potential: Array) -> Generator:
         """Rates of a linear flux for a potential."""
@@ -270,7 +277,7 @@ class B2(Stepper):
 
 @dataclass(frozen=True)
 class MPRK22(Stepper):
-    """Implicit, order 2, without iteration; in 2D by lines.
+    """Implicit, order 2, without iteration; where two axes move, by lines of each in turn.
 
     The error estimate is the distance to the implicit Euler step inside it.
     """
@@ -281,19 +288,20 @@ class MPRK22(Stepper):
 
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
-        if state.rho.ndim == 2:
+        if len(state.equation.moving) == 2:
             return self._by_lines(state, dt, estimate)
-        stage, rho = self._on_a_line(state, state.generator, dt)
+        stage, rho = self._along_one(state, state.generator, dt)
         lag = state.generator.mean_lag(state.rho, most=MOST_LAG * dt) if estimate else 0.0
         return Step(rho, _error(state, rho, stage, dt, lag) if estimate else 0.0)
 
-    def _on_a_line(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
-        first = Lines.of(generator, 0)
-        stage = first.euler(state.rho, dt)
+    def _along_one(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
+        (axis,) = state.equation.moving
+        rho, first = np.ascontiguousarray(state.rho), Lines.of(generator, axis)
+        stage = first.euler(rho, dt)
         if state.equation.energy.constant:
-            return stage, first.second_order(state.rho, dt)
-        second = Lines.of(state.equation.generator(state.equation.energy.potential(stage)), 0)
-        return stage, first.second_stage(state.rho, stage, second, dt)
+            return stage, first.second_order(rho, dt)
+        second = Lines.of(state.equation.generator(state.equation.energy.potential(stage)), axis)
+        return stage, first.second_stage(rho, stage, second, dt)
 
     def _by_lines(self, state: State, dt: float, estimate: bool) -> Step:
         equation, energy, scratch = state.equation, state.equation.energy, state.equation.scratch

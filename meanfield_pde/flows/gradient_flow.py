@@ -9,7 +9,7 @@ a change of clock: the flow at time t is the flow of rate 1 at time :math:`\int_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,9 @@ class GradientFlow:
         Where it is given the noise of particles is projected on the fixed subspace E^G, sqrt(2 s
         beta) P dB, and a law that lives on E^G stays there (Maass and Fontbona, arXiv 2405.19995,
         Theorem 5). The density of such a law is solved on a grid of E^G.
+    frozen : sequence of int
+        Coordinates of the parameters, from 0, that do not move: neither drift nor diffusion acts
+        along them, and their law stays as it was. So one layer of a network is frozen.
     metric : LazyMetric, optional
         Lazy quotient metric of the plane, for densities on a `Grid.polar` and for particles;
         Euclidean where it is left out.
@@ -48,7 +51,8 @@ class GradientFlow:
     Raises
     ------
     ValueError
-        If the energy is none, its diffusion is negative, or the rate is negative or not finite.
+        If the energy is none, its diffusion is negative, the rate is negative or not finite, or
+        the frozen coordinates are no coordinates.
 
     Examples
     --------
@@ -61,6 +65,7 @@ class GradientFlow:
     rate: Rate = None
     reaction: float = 0.0
     noise: Group | None = None
+    frozen: Sequence[int] = ()
     metric: LazyMetric | None = None
 
     def __post_init__(self) -> None:
@@ -78,17 +83,41 @@ class GradientFlow:
             check.number("rate", self.rate, "give a positive number or a function of t", above=0)
         if self.noise is not None:
             check.instance("noise", self.noise, Group, "the noise is projected on its E^G")
-        if self.metric is not None:
-            check.instance("metric", self.metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
-            if self.noise is not None:
-                raise ValueError(
-                    f"noise must be left out in a lazy metric, got {self.noise.name}; its "
-                    "rotations leave every fixed subspace but the origin"
-                )
         if self.reaction != 0:
             raise ValueError(
                 f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"
             )
+        object.__setattr__(self, "frozen", _coordinates(self.frozen))
+        if self.metric is not None:
+            self._check_metric(self.metric)
+
+    def _check_metric(self, metric: LazyMetric) -> None:
+        check.instance("metric", metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
+        if self.noise is not None:
+            raise ValueError(
+                f"noise must be left out in a lazy metric, got {self.noise.name}; its "
+                "rotations leave every fixed subspace but the origin"
+            )
+        if self.frozen:
+            raise ValueError(
+                f"frozen must be left out in a lazy metric, got {list(self.frozen)}; its "
+                "rotations move all coordinates"
+            )
+
+    def moving(self, dim: int) -> tuple[int, ...]:
+        """Coordinates that move, of parameters of dimension ``dim``.
+
+        Raises
+        ------
+        ValueError
+            If a frozen coordinate is none of them, or none is left to move.
+        """
+        if self.frozen and (max(self.frozen) >= dim or len(self.frozen) == dim):
+            raise ValueError(
+                f"frozen must leave at least one of the {dim} coordinates, counted from 0, got "
+                f"{list(self.frozen)}; drop the others"
+            )
+        return tuple(a for a in range(dim) if a not in self.frozen)
 
     def speed(self, t: float) -> float:
         """Rate s(t).
@@ -137,3 +166,13 @@ class GradientFlow:
                 f"error {error:.1g}; give a smoother schedule or more save times"
             )
         return float(value)
+
+
+def _coordinates(frozen: Sequence[int]) -> tuple[int, ...]:
+    remedy = "give coordinates from 0, such as frozen=(1,)"
+    if not isinstance(frozen, Sequence) or isinstance(frozen, str):
+        raise ValueError(f"frozen must be a sequence of coordinates, got {frozen!r}; {remedy}")
+    found = tuple(check.count("frozen", axis, remedy, least=0) for axis in frozen)
+    if len(set(found)) < len(found):
+        raise ValueError(f"frozen must name each coordinate once, got {list(found)}; {remedy}")
+    return tuple(sorted(found))

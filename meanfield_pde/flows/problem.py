@@ -53,6 +53,14 @@ class Problem:
             )
         if isinstance(self.initial, Density | Cloud) and self.initial.mass <= 0:
             raise ValueError("initial must have positive mass, got 0; put mass somewhere")
+        if isinstance(self.initial, Density | Cloud):
+            law = self.initial.grid if isinstance(self.initial, Density) else self.initial
+            self.flow.moving(law.dim)
+            if getattr(law, "chart", None) is not None and self.flow.frozen:
+                raise ValueError(
+                    f"frozen must be left out on a chart, got {list(self.flow.frozen)}; there "
+                    "coordinates of the grid are none of the parameters"
+                )
         t1 = check.number("t1", self.t1, "give a positive end time", above=0)
         object.__setattr__(self, "t1", t1)
 

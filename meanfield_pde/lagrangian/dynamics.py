@@ -101,7 +101,7 @@ class SGD(Dynamics):
         """Draw a batch; energies other than the risk ignore it."""
         leaf = _risks(energy)[0]
         data = leaf.risk.data if isinstance(leaf, DataAugmented) else leaf.data
-        indices = rng.choice(data.size, size=self.batch, p=data.weights)
+        indices = data.draw(self.batch, rng)
         elements = None
         if isinstance(leaf, DataAugmented) and self.augmentation == "sampled":
             elements = rng.choice(leaf.group.order, size=self.batch, p=leaf.group.weights)

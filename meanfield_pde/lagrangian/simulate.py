@@ -214,6 +214,8 @@ def _advance(
     beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
     walls = _walls(problem, clouds[0].shape[1])
     projection = _projection(problem, clouds[0].shape[1])
+    dim = clouds[0].shape[1]
+    moving = np.isin(range(dim), problem.flow.moving(dim)).astype(np.float64)
     clouds = [points.copy() for points in clouds]
     with ThreadPoolExecutor(max_workers=1) as beside:
         for k in range(steps):
@@ -224,6 +226,8 @@ def _advance(
                 velocity = energy.drift(Cloud(points), batch)
                 amplitude = np.sqrt(2 * beta * time)
                 kick = noise() if projection is None else noise() @ projection
+                if problem.flow.frozen:
+                    velocity, kick = moving * velocity, moving * kick
                 angles = _turns(problem.flow, points, velocity, time, rng)
                 share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
                 _turn(points, angles)

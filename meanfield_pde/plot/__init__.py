@@ -11,6 +11,7 @@ from meanfield_pde.plot.results import (
     energy_figure,
     particles_figure,
 )
+from meanfield_pde.plot.students import discover_figure, students_figure
 from meanfield_pde.plot.style import save_figure
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "comparison_figure",
     "convergence_figure",
     "density_figure",
+    "discover_figure",
     "energy_figure",
     "particles_figure",
     "save_figure",
+    "students_figure",
     "validation_figure",
 ]

@@ -150,7 +150,7 @@ def _residuals(
     potential = flow.energy.smooth_on(grid).potential
     phi = np.stack([potential(values) for values in rho])
     drift, diffusion = np.zeros_like(rho), np.zeros_like(rho)
-    for axis in range(grid.dim):
+    for axis in flow.moving(grid.dim):
         slope, curvature = (_derivative(grid, phi, axis, k, accuracy) for k in (1, 2))
         drift += _derivative(grid, rho, axis, 1, accuracy) * slope + rho * curvature
         diffusion += flow.energy.beta * _derivative(grid, rho, axis, 2, accuracy)

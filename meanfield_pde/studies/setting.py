@@ -12,6 +12,7 @@ from meanfield_pde.energies.energy import Energy, Sum
 from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.potential import Potential
 from meanfield_pde.energies.risk import Risk
+from meanfield_pde.energies.set_unit import SetUnit
 from meanfield_pde.energies.variants import plain_risk, with_variant
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
@@ -83,7 +84,9 @@ class Setting:
         return {
             "group": self.group is not None,
             "risk": risk is not None,
-            "diffusion": self.energy.beta > 0,
+            "diffusion": self.energy.beta > 0 and not self.problem.flow.frozen,
+            "frozen": bool(self.problem.flow.frozen),
+            "sets": risk is not None and isinstance(risk.unit, SetUnit),
             "fixed subspace": self.group is not None and bool(self.group.fixed_basis().size),
             "squared loss": risk is not None and isinstance(risk.loss, Squared),
             "periodic projection": self._keeps_periods(),

@@ -17,6 +17,7 @@ from meanfield_pde.studies.claims import (
     optima,
     particles,
     scheme,
+    sets,
     variants,
 )
 from meanfield_pde.studies.claims.claim import Claim as Claim
@@ -33,5 +34,6 @@ CLAIMS: dict[str, Claim] = {
     **dynamics.CLAIMS,
     **particles.CLAIMS,
     **chaos.CLAIMS,
+    **sets.CLAIMS,
 }
 """All claims by name."""
