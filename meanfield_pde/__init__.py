@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.density import Density as Density
     from meanfield_pde.measures.grid import Grid as Grid
     from meanfield_pde.measures.group import Group as Group
+    from meanfield_pde.measures.group_law import GroupLaw as GroupLaw
+    from meanfield_pde.measures.lazy import LazyMetric as LazyMetric
+    from meanfield_pde.measures.lazy import lazy_distance as lazy_distance
     from meanfield_pde.measures.symmetry import asymmetry as asymmetry
     from meanfield_pde.measures.symmetry import lift as lift
     from meanfield_pde.measures.symmetry import project as project
@@ -103,11 +106,14 @@ _HOMES = {
     "GradientFlow": "flows.gradient_flow",
     "Grid": "measures.grid",
     "Group": "measures.group",
+    "GroupLaw": "measures.group_law",
     "Heun": "eulerian.stepper",
     "Huber": "energies.loss",
     "infimum": "studies.optima",
     "Interaction": "energies.interaction",
     "Langevin": "lagrangian.dynamics",
+    "lazy_distance": "measures.lazy",
+    "LazyMetric": "measures.lazy",
     "lift": "measures.symmetry",
     "linear_regression_gap": "studies.regression",
     "list_cases": "case",

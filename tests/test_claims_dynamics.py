@@ -275,7 +275,7 @@ def test_free_energy_decays_at_twice_the_gap(target):
 def test_a_wrong_gap_is_caught(monkeypatch, factor):
     """Planted: without a factor 2 or with one too many, or off by 5 %."""
 
-    def planted(energy, law):
+    def planted(energy, law, metric):
         gap, mode = spectral_gap(energy, law)
         return factor * gap, mode
 
@@ -287,7 +287,7 @@ def test_a_wrong_gap_is_caught(monkeypatch, factor):
 def test_a_frozen_potential_is_caught(monkeypatch):
     """Planted: a linearisation that forgets that the potential moves with the law."""
 
-    def frozen(energy, law):
+    def frozen(energy, law, metric):
         field = energy.smooth.potential(law)
         fixed = mf.Potential(lambda z: np.interp(z[..., 0], law.grid.axes[0], field))
         return spectral_gap(fixed + energy.beta * mf.Entropy(), law)

@@ -71,6 +71,10 @@ def shape_of(grid):
     return grid.cells if grid.dim == 2 else (grid.cells[0], 1)
 
 
+def wraps(grid):
+    return grid.wraps[0], grid.wraps[-1]
+
+
 def of_lines(grid, potential, count, fill):
     """Arrays (2, nx, ny) that ``fill(phi, scale, *out)`` fills for each axis, lines as columns."""
     phi, scale = potential.reshape(shape_of(grid)), scale_of(grid)
@@ -237,7 +241,7 @@ def test_loops_interpreted(grid, beta):
     np.testing.assert_allclose(weight, slow, rtol=8 * ULP)  # tanh may be rounded differently
     check_interpreted(
         limited_flux_form,
-        *(rho, source, forward, backward, weight, 0.1, grid.periodic, empty, out),
+        *(rho, source, forward, backward, weight, 0.1, wraps(grid), empty, out),
         outs=1,
     )
     assert phi.shape == rho.shape
@@ -454,7 +458,7 @@ def test_limited_flux_against_its_definition(grid, beta, rough):
     weight = weights(grid, potential, beta)
     source, out = rho.reshape(shape_of(grid)), np.empty(shape_of(grid))
     limited_flux_form(
-        0 * source, source, forward, backward, weight, 1.0, grid.periodic, 0 * forward, out
+        0 * source, source, forward, backward, weight, 1.0, wraps(grid), 0 * forward, out
     )
     exact = -limited_divergence(grid, potential, beta, rho)
     size = max(forward.max(), backward.max(), 1.0) * rho.max()
@@ -485,7 +489,7 @@ def test_limited_outflow_bounds_every_loss(grid):
             rho = rng.exponential(size=shape_of(grid)) * (rng.random(shape_of(grid)) < 0.5)
             out = np.empty_like(rho)
             limited_flux_form(
-                *(rho, rho, forward, backward, weight, 1 / outflow, grid.periodic),
+                *(rho, rho, forward, backward, weight, 1 / outflow, wraps(grid)),
                 *(np.empty_like(forward), out),
             )
             assert out.min() >= -4 * ULP * max(1.0, rho.max())
@@ -849,3 +853,27 @@ def test_clipping_at_walls_is_caught():
     """Planted: particles stopped at the wall instead of turned back."""
     assert moved(0.6, REFLECT) == pytest.approx(folded(0.6, -1.0, 0.5), abs=4 * ULP)
     assert np.clip(0.6, -1.0, 0.5) != pytest.approx(folded(0.6, -1.0, 0.5), abs=1e-3)
+
+
+# -- axes that differ
+
+
+@pytest.mark.parametrize("mixed", [(True, False), (False, True)])
+@pytest.mark.parametrize("cells", [(5, 4), (2, 3), (3, 1), (1, 4)])
+def test_one_periodic_axis(mixed, cells):
+    """On a cylinder each axis has the limited fluxes of a torus or a box."""
+    rng = np.random.default_rng(21)
+    phi, rho = rng.standard_normal((2, *cells))
+    scale, out = np.array([2.0, 3.0]), np.empty(cells)
+    kinds = {True: mf.Grid.torus, False: mf.Grid.box}
+    grids = {wrap: make((0, 0), cells, cells) for wrap, make in kinds.items()}
+    found = {wrap: np.stack(rates(grid, phi, 0.5)) for wrap, grid in grids.items()}
+    fluxes = {}
+    for wrap in (mixed, (True, True), (False, False)):
+        forward, backward = (np.stack([found[wrap[a]][way, a] for a in (0, 1)]) for way in (0, 1))
+        weight, fluxes[wrap] = np.zeros((2, 2, *cells))
+        limited_weights(phi, 0.5, scale, forward, backward, weight)
+        limited_flux_form(rho, rho, forward, backward, weight, 0.1, wrap, fluxes[wrap], out)
+    for axis in (0, 1):
+        same = fluxes[mixed[axis], mixed[axis]]
+        np.testing.assert_array_equal(fluxes[mixed][axis], same[axis])

@@ -67,8 +67,7 @@ class Case:
         table = self.schema.group
         if table is None:
             return None
-        chart, lower = self.schema.chart, self.schema.grid.lower
-        dim = chart.dim if chart is not None else (len(lower) if isinstance(lower, list) else 1)
+        dim = (self.schema.chart or self.schema.grid).dim
         group = self._made("group", lambda: table.build(dim))
         if (group.matrices if group.z is None else group.z).shape[1] != dim:
             raise CaseError(
@@ -131,8 +130,14 @@ class Case:
             energy = term if energy is None else energy + term
         assert energy is not None
         rate = None if schema.rate is None else schema.rate.build()
+        metric = None if schema.metric is None else schema.metric.build()
+        if schema.metric is not None and schema.grid.kind != "polar":
+            raise CaseError(
+                f"{self.origin}: metric must be left out on a {schema.grid.kind}, got "
+                f"{schema.metric.kind!r}; it acts on grid.kind = 'polar'"
+            )
         noise = self.group if isinstance(grid.chart, FixedSubspace) else None
-        flow = self._made("energy", lambda: GradientFlow(energy, rate, noise=noise))
+        flow = self._made("energy", lambda: GradientFlow(energy, rate, noise=noise, metric=metric))
         flow = self._made("frozen", lambda: replace(flow, frozen=tuple(schema.frozen)))
         problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
         self._made("times", lambda: problem.save_times(schema.save))

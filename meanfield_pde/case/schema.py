@@ -22,6 +22,7 @@ from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.lazy import LazyMetric
 
 MAX_CELLS = 10_000_000
 """More cells than that are a slip of the pen, and would fill the memory."""
@@ -34,6 +35,11 @@ class GridTable(Table):
     lower: Numbers
     upper: Numbers
     cells: Count | list[Count]
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the parameters, where no chart says otherwise."""
+        return len(self.lower) if isinstance(self.lower, list) else 1
 
     def build(self, chart: Chart | None) -> Grid:
         """Make the grid."""
@@ -70,6 +76,39 @@ class RadiusChart(Table):
     def build(self, group: Group | None) -> Chart:
         """Make the chart."""
         return Chart.radius(self.dim)
+
+
+class PolarGridTable(Table):
+    """``[grid]``: a disc, or the ring from ``inner`` to ``radius``, cut along r and phi."""
+
+    kind: Literal["polar"]
+    radius: Positive
+    inner: Annotated[float, Field(ge=0)] = 0.0
+    cells: list[Count]
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the plane."""
+        return 2
+
+    def build(self, chart: Chart | None) -> Grid:
+        """Make the grid."""
+        if chart is not None:
+            raise ValueError("kind must be box with a table [chart], got polar; drop one of them")
+        if (size := math.prod(self.cells)) > MAX_CELLS:
+            raise ValueError(f"cells must be at most {MAX_CELLS} in all, got {size}; use fewer")
+        return Grid.polar(self.radius, self.cells, self.inner)
+
+
+class LazyTable(Table):
+    """``[metric]``: the lazy quotient metric of the plane under rotations."""
+
+    kind: Literal["lazy"]
+    scale: Positive
+
+    def build(self) -> LazyMetric:
+        """Make the metric."""
+        return LazyMetric(self.scale)
 
 
 class GaussianInitial(Table):
@@ -288,7 +327,8 @@ class Schema(Table):
     t1: Positive
     save: Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)] = 5
     rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
-    grid: GridTable
+    grid: Annotated[GridTable | PolarGridTable, Field(discriminator="kind")]
+    metric: LazyTable | None = None
     chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[

@@ -66,6 +66,7 @@ def solution_rows(case: mf.Case, solution: mf.Solution) -> list[dict[str, float]
     """Numbers of a solution, a row a saved time."""
     rows = []
     grid = solution.densities[0].grid
+    places = grid.places if grid.symmetric_chart is None else grid.points
     for k, (t, rho) in enumerate(zip(solution.times, solution.densities, strict=True)):
         row = {
             "time": float(t),
@@ -74,7 +75,7 @@ def solution_rows(case: mf.Case, solution: mf.Solution) -> list[dict[str, float]
             "dissipation": float(solution.dissipation[k]),
         }
         for name, function in _moments(grid, grid.dim).items():
-            row[name] = float((rho.masses * function(grid.points)).sum()) / rho.mass
+            row[name] = float((rho.masses * function(places)).sum()) / rho.mass
         if case.group is not None:
             row["asymmetry"] = mf.asymmetry(rho, case.group)
         rows.append(row)
@@ -97,7 +98,7 @@ def _moments(grid: mf.Grid | None, dim: int) -> dict[str, Callable[[Array], Arra
     """Means of the coordinates; on a torus, where they have none, of cosines and sines."""
     import numpy as np
 
-    chart = None if grid is None or grid.dim != dim else grid.chart
+    chart = None if grid is None or grid.dim != dim else grid.symmetric_chart
     kind = "" if chart is None else chart.entries["kind"]
     letter = {"radius": "r", "fixed-subspace": "s"}.get(kind, "z")
     axes = [letter] if dim == 1 else [f"{letter}{a + 1}" for a in range(dim)]

@@ -25,7 +25,7 @@ from meanfield_pde.energies.quotient import (
     require_even,
 )
 from meanfield_pde.measures import check
-from meanfield_pde.measures.chart import Mirrors, Radius
+from meanfield_pde.measures.chart import Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.grid import Grid
@@ -81,6 +81,11 @@ class Interaction(Energy):
     def discretise(self, grid: Grid) -> Functional:
         """Transform the kernel on the grid's offsets."""
         chart = grid.chart
+        if isinstance(chart, Polar):
+            raise ValueError(
+                "interaction must meet a cartesian grid, got a polar one, whose cells do not "
+                "repeat; use Grid.box, or leave the interaction out"
+            )
         if isinstance(chart, Radius):
             return MatrixFunctional(grid, radial_matrix(self.function, grid))
         if isinstance(chart, Mirrors):

@@ -97,7 +97,7 @@ class Risk(Energy):
 
     def discretise(self, grid: Grid) -> Functional:
         """Compute the features of every cell centre."""
-        if grid.chart is not None:
+        if grid.symmetric_chart is not None:
             return self._charted(grid).discretise(replace(grid, chart=None))
         self.unit.check_dimensions(self.data.dim, grid.dim)
         few = self.data.x[:: max(1, self.data.size // 16)]
@@ -110,7 +110,7 @@ class Risk(Energy):
                 f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells, or a larger "
                 "rank_tolerance"
             )
-        points = grid.points.reshape(-1, grid.dim)
+        points = grid.places.reshape(-1, grid.dim)
         if found is None:
             return NetworkFunctional(grid, self._rows(points), self.data, self.loss)
         features = self._rows(points, found.rows)
@@ -162,7 +162,7 @@ class Risk(Energy):
         rows = self.data.size * self.data.outputs
         if rows < WORTH_FACTORING or not self.rank_tolerance:
             return None
-        points, roots = grid.points.reshape(-1, grid.dim), self._roots
+        points, roots = grid.places.reshape(-1, grid.dim), self._roots
 
         def columns(cells: Indices) -> Array:
             return roots * self._rows(points[cells])
@@ -177,10 +177,10 @@ class Risk(Energy):
 
     def predict(self, mu: Measure) -> Array:
         """Return the outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
-        if isinstance(mu, Density) and mu.grid.chart is not None:
+        if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
             return self._charted(mu.grid).predict(Density(replace(mu.grid, chart=None), mu.values))
         if isinstance(mu, Density):
-            mu = Cloud(mu.grid.points.reshape(-1, mu.grid.dim), mu.masses.ravel())
+            mu = Cloud(mu.grid.places.reshape(-1, mu.grid.dim), mu.masses.ravel())
         self.unit.check_dimensions(self.data.dim, mu.dim)
         return self._outputs(self.data.x, mu)
 

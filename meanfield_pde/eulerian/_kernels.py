@@ -2,10 +2,10 @@
 
 Arrays have shape (nx, ny); in one dimension ny = 1. A face belongs to the cell on its lower
 side: ``forward`` is the rate from that cell to its upper neighbour, ``backward`` the rate back.
-On a box the last face of each line has rate 0, on a torus it leads to the first cell; indices
-wrap in both cases. Sums of four terms are two commutative pairs, so that reflections and the
-exchange of axes give the same bits. Rates are computed along lines of cells, the columns of arrays
-(blocks, n, m); divisions that do not raise let these loops run on vectors.
+Where an axis is not ``periodic`` the last face of each line has rate 0, elsewhere it leads to the
+first cell; indices wrap in both cases. Sums of four terms are two commutative pairs, so that
+reflections and the exchange of axes give the same bits. Rates are computed along lines of cells,
+the columns of arrays (blocks, n, m); divisions that do not raise let these loops run on vectors.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def limited_flux_form(
     backward: Array,
     weight: Array,
     dt: float,
-    periodic: bool,
+    periodic: tuple[bool, bool],
     flux: Array,
     out: Array,
 ) -> None:
@@ -305,9 +305,9 @@ def limited_flux_form(
     """
     nx, ny = rho.shape
     for i in range(nx):
-        left = (nx - 1 if periodic else 0) if i == 0 else i - 1
+        left = (nx - 1 if periodic[0] else 0) if i == 0 else i - 1
         right = 0 if i == nx - 1 else i + 1
-        far = right if right == nx - 1 and not periodic else (right + 1) % nx
+        far = right if right == nx - 1 and not periodic[0] else (right + 1) % nx
         for j in range(ny):
             here, there = source[i, j], source[right, j]
             plain = forward[0, i, j] * here - backward[0, i, j] * there
@@ -315,9 +315,9 @@ def limited_flux_form(
                 plain, weight[0, i, j], source[left, j], here, there, source[far, j]
             )
         for j in range(ny):
-            below = (ny - 1 if periodic else 0) if j == 0 else j - 1
+            below = (ny - 1 if periodic[1] else 0) if j == 0 else j - 1
             above = 0 if j == ny - 1 else j + 1
-            top = above if above == ny - 1 and not periodic else (above + 1) % ny
+            top = above if above == ny - 1 and not periodic[1] else (above + 1) % ny
             here, there = source[i, j], source[i, above]
             plain = forward[1, i, j] * here - backward[1, i, j] * there
             flux[1, i, j] = limited_face(

@@ -18,6 +18,7 @@ from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import Line, cost, lines_of
 from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux, Generator
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -46,6 +47,7 @@ def choose(
     span: float,
     dt: float | None,
     frozen: tuple[int, ...] = (),
+    fluxes: dict[str, Flux] = FLUXES,
 ) -> tuple[Equation, Stepper, str]:
     """Return the equation with its flux, the stepper, and why these.
 
@@ -63,16 +65,18 @@ def choose(
         Fixed step.
     frozen : tuple of int
         Axes without flux.
+    fluxes : dict
+        Those to choose from, ``sg`` among them.
 
     Raises
     ------
     ValueError
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
-    plain = Equation(*problem, FLUXES["sg"], frozen)
+    plain = Equation(*problem, fluxes["sg"], frozen)
     share = _share_above(UNRESOLVED, plain, rho)
-    wanted = FLUXES["rl" if share > SHARE else "sg"]
-    equation = replace(plain, flux=_pick("flux", flux, FLUXES, Flux, wanted))
+    wanted = fluxes.get("rl" if share > SHARE else "sg", plain.flux)
+    equation = replace(plain, flux=_pick("flux", flux, fluxes, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
     count, few = span / bound, EXPLICIT_STEPS[plain.grid.dim]
     remarks = [
@@ -99,7 +103,8 @@ def choose(
     if chosen.exact(plain):
         remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
-        equation = replace(plain, flux=FLUXES["compact" if _lags(chosen, plain) else "sg"])
+        name = "compact" if _lags(chosen, plain) else "sg"
+        equation = replace(plain, flux=fluxes.get(name, plain.flux))
     if not chosen.explicit and not equation.flux.linear:
         raise ValueError(
             f"flux must be linear (sg, compact) for the implicit stepper {chosen.name}, got "
@@ -140,7 +145,7 @@ def _lines(equation: Equation) -> list[Line] | None:
 
 def _affordable(equation: Equation, span: float) -> bool:
     """Whether the potential is fixed, and the exponential over the whole time takes no time."""
-    if not equation.energy.constant:
+    if not equation.energy.constant or isinstance(equation.grid.chart, Polar):
         return False
     generator = _fixed_generator(equation)
     return lines_of(generator) is not None and cost(generator, span) <= EXPONENTIAL
@@ -171,7 +176,7 @@ def _share_above(limit: float, equation: Equation, rho: Array) -> float:
     above = np.zeros(rho.shape, dtype=bool)
     for axis in equation.moving:
         steep = np.abs(np.roll(phi, -1, axis=axis) - phi) > limit * equation.beta
-        if not equation.grid.periodic:  # no face leads from the last cell to the first
+        if not equation.grid.wraps[axis]:  # no face leads from the last cell to the first
             np.moveaxis(steep, axis, 0)[-1] = False
         above |= steep | np.roll(steep, 1, axis=axis)
     return float(rho[above].sum() / rho.sum())

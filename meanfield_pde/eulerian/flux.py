@@ -191,7 +191,7 @@ class LimitedTransport(Transport):
             rates.backward,
             self.weight,
             dt,
-            rates.grid.periodic,
+            _wraps(rates.grid),
             np.empty_like(rates.forward),
             out,
         )
@@ -216,7 +216,8 @@ class Ends:
 
 def ends_of(grid: Grid, axis: int) -> Ends:
     """Return what is beyond the ends of the lines along an axis of a grid."""
-    return Ends(grid.periodic, isinstance(grid.chart, Mirrors) and axis in grid.chart.axes)
+    mirror = isinstance(grid.chart, Mirrors) and axis in grid.chart.axes
+    return Ends(grid.wraps[axis], mirror)
 
 
 def mirror_lag(grid: Grid, beta: float) -> tuple[float, float]:
@@ -231,7 +232,7 @@ def mirror_lag(grid: Grid, beta: float) -> tuple[float, float]:
 class Flux(ABC):
     """How a potential becomes fluxes through faces.
 
-    ``linear``: whether it is a `LinearFlux`, which implicit steppers need; ``lags``: whether its
+    ``linear``: whether it is made of rates, which implicit steppers need; ``lags``: whether its
     faces have lags.
     """
 
@@ -334,6 +335,10 @@ class RatioLimited(Flux):
 def _with_two_axes(grid: Grid, values: Array) -> Array:
     shape = grid.cells if grid.dim == 2 else (grid.cells[0], 1)
     return np.ascontiguousarray(values).reshape(shape)
+
+
+def _wraps(grid: Grid) -> tuple[bool, bool]:
+    return grid.wraps[0], grid.wraps[-1]
 
 
 def _mask(axes: tuple[int, ...]) -> Array:

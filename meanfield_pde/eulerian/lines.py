@@ -55,7 +55,7 @@ class Lines:
         rates = np.zeros((3, *_line_kernels.blocks(given[0].shape[1:], axis)))
         for values, out in zip(given, rates, strict=False):
             _line_kernels.pack(np.ascontiguousarray(values[axis]), axis, out)
-        return cls(axis, generator.grid.periodic, *rates)
+        return cls(axis, generator.grid.wraps[axis], *rates)
 
     @classmethod
     def along(
@@ -78,7 +78,7 @@ class Lines:
         flux.fill(phi, grid.spacing[axis], beta, ends_of(grid, axis), rates)
         if not flux.lags:
             lag[:] = 0.0
-        return cls(axis, grid.periodic, forward, backward, lag)
+        return cls(axis, grid.wraps[axis], forward, backward, lag)
 
     def euler(self, rho: Array, dt: float, out: Array | None = None) -> Array:
         """Implicit Euler, into ``out`` (which may be rho) where it is given."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 
@@ -95,12 +96,12 @@ class Solution:
             )
 
     def to_dataset(self) -> Dataset:
-        """Return an xarray Dataset with dims time, x (and y)."""
+        """Return an xarray Dataset with dims time, x (and y); r and phi on a polar grid."""
         self._require_states()
         from xarray import Dataset
 
         grid = self.densities[0].grid
-        names = ("x", "y")[: grid.dim]
+        names = ("r", "phi") if isinstance(grid.chart, Polar) else ("x", "y")[: grid.dim]
         values = np.stack([rho.values for rho in self.densities])
         data = {
             "density": (("time", *names), values),

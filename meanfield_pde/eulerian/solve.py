@@ -13,6 +13,7 @@ from meanfield_pde.eulerian.choose import choose
 from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
+from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.reduction import Reduction, reduction
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.stepper import State, Stepper
@@ -57,7 +58,8 @@ def solve(
     flux : str or Flux
         ``sg`` (Scharfetter-Gummel), ``compact`` (its correction of fourth order for point values,
         with implicit steps), ``rl`` (ratio-limited: second order where the drift dominates, with
-        explicit steps only), or ``auto``: by the cell Peclet number where the mass is.
+        explicit steps only), or ``auto``: by the cell Peclet number where the mass is. On a polar
+        grid there is ``sg`` alone.
     stepper : str or Stepper
         ``heun`` (explicit, order 2), ``mprk22`` (implicit, order 2), ``b1`` and ``b2`` (averaged
         potential, orders 1 and 2, dissipating for every dt), or ``auto``: b2 for a fixed
@@ -77,8 +79,8 @@ def solve(
         A group that permutes the cells and leaves the energy invariant. Then an invariant density
         stays so to the last bit (`symmetrise` makes one), and with explicit steppers the flow of
         the image of any density is the image of its flow, to the last bit (on a torus, where its
-        middle or its corner is 0); without, both hold to rounding. Densities that are not invariant
-        cost an evaluation of the energy for each element.
+        middle or its corner is 0; on a polar grid to rounding); without, both hold to rounding.
+        Densities that are not invariant cost an evaluation of the energy for each element.
     reduce : Group, optional
         A group with reflections of axes, or the exchange of both, that leaves the energy and the
         initial density invariant. The equation is solved on its fundamental domain (half, quarter
@@ -157,6 +159,7 @@ def _prepare(
     assert isinstance(problem.initial, Density)
     grid, energy, rho = problem.initial.grid, problem.flow.energy, problem.initial.values
     span = problem.flow.clock(0.0, problem.t1)
+    fluxes = fluxes_on(grid, problem.flow.metric, flux)
     functional, orbits = energy.smooth_on(grid), None
     if symmetry is not None:
         check.instance("symmetry", symmetry, Group, "make one with the constructors of mf.Group")
@@ -165,7 +168,7 @@ def _prepare(
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
     frozen = tuple(problem.flow.frozen)
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen)
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes)
     if domain is not None:
         _refuse_mixed(domain.group, problem.flow.moving(grid.dim), grid.dim)
         equation, orbits = replace(equation, swapped=domain.swapped), domain.orbits

@@ -93,7 +93,9 @@ class Equation:
     def lines(self, potential: Array, scratch: Scratch) -> list[Lines]:
         """Rates of a linear flux along the lines of both axes of a plane."""
         flux, grid, beta = self.flux, self.grid, self.beta
-        assert isinstance(flux, LinearFlux), "implicit steps need a linear flux"
+        if not isinstance(flux, LinearFlux):  # rates may depend on more than the line's potential
+            generator = self.generator(potential)
+            return [Lines.of(generator, axis) for axis in (0, 1)]
         first = Lines.along(flux, grid, potential, beta, 0, scratch)
         if self.swapped:
             return [first, replace(first, axis=1)]

@@ -1,6 +1,8 @@
 r"""Wasserstein gradient flows: :math:`\partial_t \mu = s(t) \nabla \cdot (\mu \nabla \Phi_\mu)`.
 
-With :math:`\Phi_\mu` the first variation of the energy. The entropy's factor beta is the diffusion:
+With :math:`\Phi_\mu` the first variation of the energy. In a metric other than the Euclidean one
+the gradient is multiplied by its inverse, the mobility; the entropy stays relative to volume in
+Euclidean space. The entropy's factor beta is the diffusion:
 its part of the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is
 a change of clock: the flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
 """
@@ -16,6 +18,7 @@ from scipy.integrate import quad
 from meanfield_pde.energies.energy import Energy
 from meanfield_pde.measures import check
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.lazy import LazyMetric
 
 SAMPLES = 2000
 
@@ -41,6 +44,9 @@ class GradientFlow:
     frozen : sequence of int
         Coordinates of the parameters, from 0, that do not move: neither drift nor diffusion acts
         along them, and their law stays as it was. So one layer of a network is frozen.
+    metric : LazyMetric, optional
+        Lazy quotient metric of the plane, for densities on a `Grid.polar` and for particles;
+        Euclidean where it is left out.
 
     Raises
     ------
@@ -60,6 +66,7 @@ class GradientFlow:
     reaction: float = 0.0
     noise: Group | None = None
     frozen: Sequence[int] = ()
+    metric: LazyMetric | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.energy, Energy):
@@ -81,6 +88,21 @@ class GradientFlow:
                 f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"
             )
         object.__setattr__(self, "frozen", _coordinates(self.frozen))
+        if self.metric is not None:
+            self._check_metric(self.metric)
+
+    def _check_metric(self, metric: LazyMetric) -> None:
+        check.instance("metric", metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
+        if self.noise is not None:
+            raise ValueError(
+                f"noise must be left out in a lazy metric, got {self.noise.name}; its "
+                "rotations leave every fixed subspace but the origin"
+            )
+        if self.frozen:
+            raise ValueError(
+                f"frozen must be left out in a lazy metric, got {list(self.frozen)}; its "
+                "rotations move all coordinates"
+            )
 
     def moving(self, dim: int) -> tuple[int, ...]:
         """Coordinates that move, of parameters of dimension ``dim``.

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.dynamics import DYNAMICS, Dynamics
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
@@ -113,8 +115,8 @@ def simulate(
 ) -> Run:
     """Run interacting particles of a gradient flow.
 
-    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of
-    an initial law without a grid, on a fixed subspace or on a radius move in all of space.
+    On a grid's box particles are reflected at the walls, on its torus they wrap; particles of an
+    initial law without a grid, on a fixed subspace, a radius or a polar grid move in all of space.
 
     Parameters
     ----------
@@ -226,7 +228,9 @@ def _advance(
                 kick = noise() if projection is None else noise() @ projection
                 if problem.flow.frozen:
                     velocity, kick = moving * velocity, moving * kick
+                angles = _turns(problem.flow, points, velocity, time, rng)
                 share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
+                _turn(points, angles)
                 _refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
                 if not np.isfinite(points).all():
                     raise SimulationError(
@@ -252,6 +256,35 @@ def _noise(
     return beside.submit(rng.standard_normal, shape).result
 
 
+def _turns(
+    flow: GradientFlow, points: Array, velocity: Array, time: float, rng: np.random.Generator
+) -> Array | None:
+    """Angles by which particles turn in a step in a lazy metric, None in the Euclidean one.
+
+    The mobility is ``I + J z (J z)^T / (2 lambda^2)``, and J z has no divergence: its part of the
+    noise is a rotation by a normal angle of variance ``beta time / lambda^2``.
+    """
+    if flow.metric is None:
+        return None
+    if points.shape[1] != 2:
+        raise ValueError(
+            f"metric must be left out for particles in dimension {points.shape[1]}, got a lazy "
+            "one; it is the plane's"
+        )
+    torque = points[:, 0] * velocity[:, 1] - points[:, 1] * velocity[:, 0]
+    noise = rng.standard_normal(len(points)) if flow.energy.beta else 0.0
+    drawn = np.sqrt(flow.energy.beta * time) / flow.metric.scale * noise
+    return np.asarray(time * torque / (2 * flow.metric.scale**2) + drawn)
+
+
+def _turn(points: Array, angles: Array | None) -> None:
+    """Rotate every point by its angle, in place."""
+    if angles is not None:
+        cosine, sine = np.cos(angles), np.sin(angles)
+        x, y = points.T.copy()
+        points[:, 0], points[:, 1] = cosine * x - sine * y, sine * x + cosine * y
+
+
 def _refuse_leaps(share: float, t: float, dt: float) -> None:
     """Raise where the drift alone carries a particle across a quarter of the grid in one step.
 
@@ -274,7 +307,14 @@ def _projection(problem: Problem, dim: int) -> Array | None:
 
 
 def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
-    grid = problem.initial.grid.whole if isinstance(problem.initial, Density) else None
+    own = problem.initial.grid if isinstance(problem.initial, Density) else None
+    if problem.flow.metric is not None and own is not None and not isinstance(own.chart, Polar):
+        raise ValueError(
+            "metric must be left out on a grid that is not polar, got a lazy one, whose flow turns "
+            "particles across the sides of a box; start from a density on a Grid.polar, or from "
+            "a sampler"
+        )
+    grid = None if own is None else own.whole
     if grid is None:
         return np.zeros(dim), np.ones(dim), _kernels.FREE
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT

@@ -8,6 +8,7 @@ law on a space of any dimension:
 - `Mirrors`: a law invariant under reflections of axes, by its image on the half, quarter or
   whole line or plane on the positive sides of the mirrors.
 - `Radius`: a law invariant under all rotations of R^D, by the law of r = |z|.
+- `Polar`: any law on the plane, in the coordinates r and phi.
 
 A law on the quotient Z/G stands for the invariant law in Z whose orbits it weighs. Functions of z
 are averaged over orbits, and the entropy relative to Lebesgue measure on Z is :math:`\int p \log (p
@@ -40,7 +41,7 @@ class Chart(ABC):
     """Coordinates s of dimension `coordinates` for Z = R^`dim`.
 
     Make one with `Chart.fixed_subspace`, `Chart.quotient` or `Chart.radius` and hand it to
-    `Grid.box`.
+    `Grid.box`; `Grid.polar` makes its own.
 
     Examples
     --------
@@ -59,6 +60,11 @@ class Chart(ABC):
     @abstractmethod
     def dim(self) -> int:
         """Dimension D of Z."""
+
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        """Which coordinates are angles, whose last cell leads to the first."""
+        return (False,) * self.coordinates
 
     @abstractmethod
     def orbit(self, s: Array) -> tuple[Array, Array]:
@@ -81,12 +87,12 @@ class Chart(ABC):
         return self.place(s)
 
     def log_volume(self, s: Array) -> Array:
-        """Logarithm of the volume J of the orbit of s, shape (...)."""
+        """Logarithm of the volume J of Z per volume of the coordinates: of the orbit of s."""
         return np.zeros(s.shape[:-1])
 
     @abstractmethod
-    def check_box(self, lower: tuple[float, ...]) -> None:
-        """Raise ValueError where a box with this corner is none of this chart."""
+    def check_box(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
+        """Raise ValueError where a box with these corners is none of this chart."""
 
     @property
     @abstractmethod
@@ -110,9 +116,11 @@ class Chart(ABC):
             return Mirrors(given["dim"], tuple(given["axes"]))
         if kind == "radius":
             return Chart.radius(given["dim"])
+        if kind == "polar":
+            return Polar()
         raise ValueError(
-            f"kind of a chart must be fixed-subspace, mirrors or radius, got {kind!r}; write "
-            "files by save_solution"
+            "kind of a chart must be fixed-subspace, mirrors, radius or polar, got "
+            f"{kind!r}; write files by save_solution"
         )
 
     @staticmethod
@@ -214,7 +222,7 @@ class FixedSubspace(Chart):
         """Coordinates B^T z of the projection."""
         return np.asarray(z @ self.matrix)
 
-    def check_box(self, lower: tuple[float, ...]) -> None:
+    def check_box(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
         """Any box will do."""
 
 
@@ -270,7 +278,7 @@ class Mirrors(Chart):
         """Logarithm of the number of images."""
         return np.full(s.shape[:-1], len(self.axes) * np.log(2.0))
 
-    def check_box(self, lower: tuple[float, ...]) -> None:
+    def check_box(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
         """Require mirrors at 0."""
         for axis in self.axes:
             if lower[axis] != 0:
@@ -329,12 +337,60 @@ class Radius(Chart):
         unit = np.log(2.0) + 0.5 * self.size * np.log(np.pi) - gammaln(0.5 * self.size)
         return np.asarray(unit + (self.size - 1) * np.log(s[..., 0]))
 
-    def check_box(self, lower: tuple[float, ...]) -> None:
+    def check_box(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
         """Require radii that are not negative."""
         if lower[0] < 0:
             raise ValueError(
                 f"lower must not be negative, a radius never is, got {lower[0]:g}; start at 0"
             )
+
+
+@dataclass(frozen=True)
+class Polar(Chart):
+    """``z = (r cos phi, r sin phi)``, phi in [-pi, pi]; made by `Grid.polar`.
+
+    The one chart without a symmetry: laws on it are moved, averaged and compared in the plane.
+    """
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """The kind says all."""
+        return {"kind": "polar"}
+
+    @property
+    def coordinates(self) -> int:
+        """Radius and angle."""
+        return 2
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the plane."""
+        return 2
+
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        """The angle is."""
+        return False, True
+
+    def orbit(self, s: Array) -> tuple[Array, Array]:
+        """Return the one point."""
+        r, phi = s[..., 0], s[..., 1]
+        return np.stack([r * np.cos(phi), r * np.sin(phi)], axis=-1)[None], np.ones(1)
+
+    def reduce(self, z: Array) -> Array:
+        """Length and angle of z."""
+        x, y = z[..., 0], z[..., 1]
+        return np.stack([np.hypot(x, y), np.arctan2(y, x)], axis=-1)
+
+    def log_volume(self, s: Array) -> Array:
+        """``log r``: the area of dr dphi."""
+        return np.asarray(np.log(s[..., 0]))
+
+    def check_box(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
+        """Require whole rings."""
+        if lower[0] < 0 or (lower[1], upper[1]) != (-np.pi, np.pi):
+            given = f"from {lower} to {upper}"
+            raise ValueError(f"chart must span whole rings, got a box {given}; use Grid.polar")
 
 
 def _tidy(basis: Array) -> Array:

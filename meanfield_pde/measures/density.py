@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.special import gammainc, gammaincc, ndtr
 
 from meanfield_pde.measures import check
-from meanfield_pde.measures.chart import Mirrors, Radius
+from meanfield_pde.measures.chart import Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import order_free_sum
@@ -37,7 +38,7 @@ class Density:
     ----------
     grid : Grid
     values : array of grid.shape
-        Cell averages (mass per volume), finite and nonnegative.
+        Cell averages (mass per volume; per dr dphi on a polar grid), finite and nonnegative.
     remap_error : float
         L1 size of the smearing by a conservative remap, 0 for a density that was never remapped.
 
@@ -83,7 +84,8 @@ class Density:
         Exact (differences of the normal distribution function) in 1D and for a diagonal covariance;
         for a full 2D covariance exact in y and by Gauss quadrature, to 1e-13, in x. On E^G it is a
         normal law of the coordinates, behind mirrors the image of the law with this mean, on the
-        radius the law of |z| for z normal with mean 0 and the same variance in every direction.
+        radius the law of |z| for z normal with mean 0 and the same variance in every direction. On
+        a polar grid by `from_function`.
 
         Parameters
         ----------
@@ -118,7 +120,9 @@ class Density:
             ]
             parts = [cls.gaussian(flat, place, spread, lost=1.0).values for place, spread in images]
             return cls(grid, _refuse_lost(grid, np.asarray(sum(parts)), lost))
-        if np.count_nonzero(matrix - np.diag(np.diag(matrix))):
+        if isinstance(grid.chart, Polar):
+            values = cls.from_function(grid, partial(_normal_2d, centre, matrix)).values
+        elif np.count_nonzero(matrix - np.diag(np.diag(matrix))):
             values = _correlated(grid, centre, matrix)
         else:
             one = [_normal_1d(grid, a, centre[a], matrix[a, a]) for a in range(grid.dim)]
@@ -156,7 +160,8 @@ class Density:
         """Cell averages of ``function(z)``, z of shape (..., dim), by Gauss-Legendre rules a cell.
 
         The function is taken as it is: nothing is normalised (see `normalised`). With a chart it is
-        a function of the coordinates, and the density one per volume of these.
+        a function of the coordinates, and the density one per volume of these; but on a polar grid
+        a density in the plane, a function of its points.
 
         Raises
         ------
@@ -173,12 +178,18 @@ class Density:
         for index in np.ndindex(*(nodes,) * grid.dim):
             shifted = grid.points + half * x[list(index)]
             weight = float(np.prod(0.5 * w[list(index)]))
-            values += weight * check.evaluate("function", function, shifted)
+            if isinstance(grid.chart, Polar):
+                density = check.evaluate("function", function, grid.chart.place(shifted))
+                values += weight * shifted[..., 0] * density
+            else:
+                values += weight * check.evaluate("function", function, shifted)
         return cls(grid, values)
 
     @classmethod
     def uniform(cls, grid: Grid) -> Density:
-        """Constant density of mass 1."""
+        """Constant density of mass 1: in the coordinates of a chart, or in the polar plane."""
+        if isinstance(grid.chart, Polar):
+            return cls(grid, grid.points[..., 0]).normalised()
         return cls(grid, np.full(grid.shape, 1.0 / (grid.size * grid.volume)))
 
     @property
@@ -302,6 +313,12 @@ def _normal_1d(grid: Grid, axis: int, mean: Any, variance: Any) -> Array:
     for k in range(1, reach + 1) if grid.periodic else ():
         total = total + (share(k * period) + share(-k * period))  # in pairs: even under reflection
     return total / grid.spacing[axis]
+
+
+def _normal_2d(mean: Array, cov: Array, z: Array) -> Array:
+    offset = z - mean
+    exponent = np.einsum("...i,ij,...j->...", offset, np.linalg.inv(cov), offset)
+    return np.asarray(np.exp(-0.5 * exponent) / (2 * np.pi * np.sqrt(np.linalg.det(cov))))
 
 
 def _normal_radius(grid: Grid, mean: Array, cov: Any) -> Array:

@@ -117,7 +117,8 @@ def coarsen(density: Density, atoms: int, *, lost: float = LOST) -> Atoms:
     # Ties at the cut all stay: the choice is then as symmetric as the density.
     gone = float(masses[masses < cut].sum())
     cells = np.nonzero(masses >= cut)
-    points, share = grid.points[cells], masses[cells] / (1 - gone)
+    places = grid.places if grid.symmetric_chart is None else grid.points
+    points, share = places[cells], masses[cells] / (1 - gone)
     centres, weights, floor, side = points, share, grid.floor, 1
     while len(centres) > atoms:
         side *= 2

@@ -1,9 +1,12 @@
 """Uniform cell-centred grids in one and two dimensions.
 
-A grid cuts a box (no mass crosses its boundary) or a torus into equal cells. Centres are computed
-as ``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has bitwise antisymmetric
-coordinates: a reflection maps centres to centres without rounding, and symmetric data stay
-symmetric to the last bit.
+A grid cuts a box (no mass crosses its boundary), a torus, or a disc in its polar coordinates into
+equal cells. Centres are computed as ``middle + (i - (n - 1)/2) h``, so that a grid centred at 0 has
+bitwise antisymmetric coordinates: a reflection maps centres to centres without rounding, and
+symmetric data stay symmetric to the last bit.
+
+With a chart the cells are equal in its coordinates, and densities count mass per volume of these:
+on a polar grid per dr dphi, r times the density in the plane.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from meanfield_pde.measures import check
-from meanfield_pde.measures.chart import Chart, Mirrors
+from meanfield_pde.measures.chart import Chart, Mirrors, Polar
 from meanfield_pde.measures.check import Array, Function
 
 Coordinates = float | Sequence[float]
@@ -23,7 +26,7 @@ Coordinates = float | Sequence[float]
 
 @dataclass(frozen=True)
 class Grid:
-    """A uniform grid of cells; make one with `Grid.box` or `Grid.torus`.
+    """A uniform grid of cells; make one with `Grid.box`, `Grid.torus` or `Grid.polar`.
 
     Parameters
     ----------
@@ -97,6 +100,37 @@ class Grid:
         """Periodic box; the arguments and errors of `Grid.box`."""
         return cls(*_sides(lower, upper, cells), periodic=True)
 
+    @classmethod
+    def polar(cls, radius: float, cells: int | Sequence[int], inner: float = 0.0) -> Grid:
+        """Disc, or the ring from ``inner`` to ``radius``, cut along r and phi; phi from -pi.
+
+        The circle at ``inner`` is a wall; at r = 0 its length is 0, and nothing crosses it.
+
+        Raises
+        ------
+        ValueError
+            If a radius is negative or not finite, or a count is not positive.
+
+        Examples
+        --------
+        >>> disc = Grid.polar(radius=2.0, cells=(8, 12))
+        >>> bool(np.hypot(*disc.places[3, 5]).round(12) == disc.axes[0][3] == 0.875)
+        True
+        """
+        outer = check.number("radius", radius, "give a positive radius", above=0)
+        least = check.number("inner", inner, "0 gives the whole disc", least=0)
+        return cls(*_sides((least, -np.pi), (outer, np.pi), cells), chart=Polar())
+
+    @property
+    def wraps(self) -> tuple[bool, ...]:
+        """Whether the last cell of a line leads to its first, for each axis."""
+        return (self.periodic,) * self.dim if self.chart is None else self.chart.periodic
+
+    @property
+    def symmetric_chart(self) -> Chart | None:
+        """The chart, where it gives its laws a symmetry: None for polar coordinates."""
+        return None if isinstance(self.chart, Polar) else self.chart
+
     @property
     def dim(self) -> int:
         """Number of dimensions, 1 or 2."""
@@ -125,7 +159,7 @@ class Grid:
 
     @property
     def volume(self) -> float:
-        """Volume |K| of a cell."""
+        """Volume |K| of a cell in the grid's coordinates."""
         return float(np.prod(self.spacing))
 
     @property
@@ -157,7 +191,7 @@ class Grid:
 
     @property
     def whole(self) -> Grid | None:
-        """Grid of Z: this one, or what mirrors make of it; None for a subspace or a radius."""
+        """Grid of Z: this one, or what mirrors make of it; None where it is no box."""
         if self.chart is None:
             return self
         if not isinstance(self.chart, Mirrors):
@@ -172,8 +206,12 @@ class Grid:
         """Root mean square distance of a uniform point of a cell from its centre.
 
         No comparison of a density on this grid in W2 means more than this: sqrt(sum h^2 / 12).
+        On a polar grid that of the outermost, largest cells.
         """
-        return float(np.sqrt(sum(h * h for h in self.spacing) / 12))
+        sides = self.spacing
+        if isinstance(self.chart, Polar):
+            sides = (sides[0], self.upper[0] * sides[1])
+        return float(np.sqrt(sum(h * h for h in sides) / 12))
 
     def average(self, function: Function, points: Array) -> Array:
         """Values of a function of z at coordinates (..., dim), or means over their orbits.
@@ -194,7 +232,7 @@ class Grid:
             )
         if self.periodic:
             raise ValueError("chart must belong to a box, got a torus; use Grid.box")
-        chart.check_box(self.lower)
+        chart.check_box(self.lower, self.upper)
 
     def wrap(self, difference: Array) -> Array:
         """Shortest representative of a difference of points ``(..., dim)``; identity on a box."""

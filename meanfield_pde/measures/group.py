@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -217,15 +218,19 @@ class Group:
         None means that some element does not map the grid's cells to its cells.
         """
         matrices = self.on_z(grid.dim)
-        points = grid.points.reshape(-1, grid.dim)
+        turned = grid.chart if isinstance(grid.chart, Polar) else None
+        points = (grid.points if turned is None else grid.places).reshape(-1, grid.dim)
         images = np.empty((self.order, grid.size), dtype=np.int64)
         first = np.array([axis[0] for axis in grid.axes])
         for g, matrix in enumerate(matrices):
-            if not np.isin(np.abs(np.round(matrix, 12)), (0.0, 1.0)).all():
+            axes_kept = np.isin(np.abs(np.round(matrix, 12)), (0.0, 1.0)).all()
+            if turned is None and not axes_kept:
                 return None
-            place = (points @ matrix.T - first) / np.array(grid.spacing)
+            moved = points @ matrix.T
+            moved = moved if turned is None else turned.reduce(moved)
+            place = (moved - first) / np.array(grid.spacing)
             index = np.rint(place).astype(np.int64)
-            index = index % np.array(grid.cells) if grid.periodic else index
+            index = np.where(grid.wraps, index % np.array(grid.cells), index)
             inside = (index >= 0) & (index < np.array(grid.cells))
             if not inside.all() or np.abs(place - np.rint(place)).max() > 1e-6:
                 return None

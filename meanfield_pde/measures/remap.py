@@ -3,7 +3,8 @@
 ``(M # rho)_L = (1/|L|) sum_K |M(K) cap L| rho_K`` with exact overlap areas, so mass and sign are
 kept. The overlap of a convex polygon with a box is the sum over its edges of the signed integral of
 the edge's height, clamped to the box. The remap smears by one cell (first order in h): it is for
-output, never for evolution.
+output, never for evolution. On a polar grid rotations and reflections move cells along the angle
+alone, and each shares its mass with two neighbours.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import LOST, LostMassError
 from meanfield_pde.measures.grid import Grid
@@ -54,6 +56,8 @@ def remap(grid: Grid, values: Array, matrix: Array, lost: float = LOST) -> Array
     ValueError
         On a torus or in 1D, where only the identity and reflections are orthogonal.
     """
+    if isinstance(grid.chart, Polar):
+        return _turned(grid, values, matrix)
     if grid.periodic or grid.dim != 2:
         raise ValueError(
             f"grid must be a 2D box to remap a density, got a {grid.dim}D "
@@ -68,6 +72,17 @@ def remap(grid: Grid, values: Array, matrix: Array, lost: float = LOST) -> Array
             "enlarge the grid so that the moved density fits"
         )
     return np.asarray(moved.reshape(grid.shape))
+
+
+def _turned(grid: Grid, values: Array, matrix: Array) -> Array:
+    """Averages over a polar grid's cells of what a matrix turned, or reflected and turned."""
+    if np.linalg.det(matrix) < 0:  # M = turn @ diag(1, -1), and the reflection takes phi to -phi
+        values = values[:, ::-1]
+    cells = np.arctan2(matrix[1, 0], matrix[0, 0]) / grid.spacing[1]
+    whole = int(np.floor(cells))
+    share = cells - whole
+    moved = (1.0 - share) * np.roll(values, whole, axis=1)
+    return np.asarray(moved + share * np.roll(values, whole + 1, axis=1))
 
 
 def _overlap(corners: Array, offset: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meanfield_pde.measures import check, distance
-from meanfield_pde.measures.chart import Chart, FixedSubspace, Mirrors, Radius
+from meanfield_pde.measures.chart import Chart, FixedSubspace, Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
@@ -52,8 +52,8 @@ def symmetrise(mu: Measure, group: Group) -> Measure:
     """
     check.instance("mu", mu, (Density, Cloud), "symmetrise a measure")
     check.instance("group", group, Group, "make one with the constructors of mf.Group")
-    if isinstance(mu, Density) and mu.grid.chart is not None:
-        _require_charted(mu.grid.chart, group)
+    if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
+        _require_charted(mu.grid.symmetric_chart, group)
         return mu
     if isinstance(mu, Cloud):
         moved = np.concatenate([mu.points @ m.T for m in group.on_z(mu.dim)])
@@ -61,8 +61,13 @@ def symmetrise(mu: Measure, group: Group) -> Measure:
     images = group.cell_images(mu.grid)
     if images is not None:
         return Density(mu.grid, orbit_average(mu.values, images), mu.remap_error)
+    return average_of_moved(mu, group.on_z(mu.grid.dim), group.weights)
+
+
+def average_of_moved(mu: Density, matrices: Array, weights: Array) -> Density:
+    """Weighted mean of a density's images, each remapped, with the smearing that was measured."""
     total, worst = np.zeros(mu.grid.shape), 0.0
-    for weight, matrix in zip(group.weights, group.on_z(mu.grid.dim), strict=True):
+    for weight, matrix in zip(weights, matrices, strict=True):
         if np.array_equal(matrix, np.eye(len(matrix))):
             total += weight * mu.values
             continue
@@ -103,8 +108,8 @@ def asymmetry(mu: Measure, group: Group) -> float:
     group does not permute, differences below the remap's own smearing (see `symmetrise`) are not
     resolved.
     """
-    if isinstance(mu, Density) and mu.grid.chart is not None:
-        _require_charted(mu.grid.chart, group)
+    if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
+        _require_charted(mu.grid.symmetric_chart, group)
         return 0.0
     if isinstance(mu, Density):
         images = group.cell_images(mu.grid)
@@ -186,7 +191,7 @@ def lift(mu: Density) -> Measure:
     """Measure in Z that a density on a chart stands for.
 
     Behind mirrors the invariant density on the whole grid, exactly; on E^G the cloud of its cell
-    centres with their masses, for the law itself is singular.
+    centres with their masses, for the law itself is singular; on a polar grid such a cloud, too.
 
     Raises
     ------
@@ -210,7 +215,7 @@ def lift(mu: Density) -> Measure:
         for axis in chart.axes:
             values = np.concatenate([np.flip(values, axis), values], axis=axis)
         return Density(whole, values, mu.remap_error)
-    if isinstance(chart, FixedSubspace):
+    if isinstance(chart, FixedSubspace | Polar):
         return Cloud(grid.places.reshape(-1, grid.ambient_dim), mu.masses.ravel())
     raise ValueError(
         f"mu must live behind mirrors or on a fixed subspace to be lifted, got {chart}; draw a "

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.lagrangian.simulate import Run
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -136,7 +137,7 @@ def _heat_maps(solution: Solution) -> Figure:
     aspect = float(np.ptp(extent[1]) / np.ptp(extent[0]))
     figure = Figure(figsize=(PANEL * len(chosen) + 1.0, PANEL * min(aspect, 2.0) + 0.6))
     row = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
-    top = max(float(rho.values.max()) for rho in densities)
+    top = max(float(_in_space(rho).max()) for rho in densities)
     for axes, t, rho in zip(row, chosen, densities, strict=True):
         image = _heat(axes, rho, extent, top)
         axes.set_title(f"$t$ = {t:g}")
@@ -148,14 +149,31 @@ def _heat_maps(solution: Solution) -> Figure:
 
 def _heat(axes: Axes, rho: Density, extent: list[tuple[float, float]], top: float) -> Any:
     grid = rho.grid
-    corners = (grid.lower[0], grid.upper[0], grid.lower[1], grid.upper[1])
-    image = axes.imshow(
-        rho.values.T, origin="lower", extent=corners, vmin=0, vmax=top, cmap=_heat_map()
-    )
+    if isinstance(grid.chart, Polar):
+        corners = np.stack(np.meshgrid(*grid.faces, indexing="ij"), axis=-1)
+        x, y = np.moveaxis(grid.chart.place(corners), -1, 0)
+        image: Any = axes.pcolormesh(x, y, _in_space(rho), vmin=0, vmax=top, cmap=_heat_map())
+        axes.set_aspect("equal")
+    else:
+        image = _pixels(axes, rho, top)
     axes.set_xlim(*extent[0])
     axes.set_ylim(*extent[1])
     axes.spines[:].set_visible(True)
     return image
+
+
+def _pixels(axes: Axes, rho: Density, top: float) -> Any:
+    grid = rho.grid
+    corners = (grid.lower[0], grid.upper[0], grid.lower[1], grid.upper[1])
+    return axes.imshow(
+        rho.values.T, origin="lower", extent=corners, vmin=0, vmax=top, cmap=_heat_map()
+    )
+
+
+def _in_space(rho: Density) -> Array:
+    """Density per area on a polar grid too."""
+    polar = isinstance(rho.grid.chart, Polar)
+    return rho.values / rho.grid.points[..., 0] if polar else rho.values
 
 
 def particles_row(
@@ -167,8 +185,8 @@ def particles_row(
     start = densities[0] if densities else getattr(run.problem, "initial", None)
     grid = start.grid if isinstance(start, Density) else None
     points = run.points[indices]
-    if grid is not None and grid.chart is not None:
-        points = grid.chart.reduce(points)
+    if grid is not None and grid.symmetric_chart is not None:
+        points = grid.symmetric_chart.reduce(points)
     dim = points.shape[-1]
     if dim > 2:
         raise ValueError(
@@ -178,7 +196,7 @@ def particles_row(
     if grid is not None and (densities or grid.periodic):
         extent = _extent(densities or [Density.uniform(grid)])
     bins = np.linspace(*extent[0], 61)
-    top = max((float(rho.values.max()) for rho in densities), default=0.0)
+    top = max((float(_in_space(rho).max()) for rho in densities), default=0.0)
     for k, (axes, t) in enumerate(zip(row, chosen, strict=True)):
         axes.set_title(f"$t$ = {t:g}")
         rho = densities[k] if densities else None
@@ -240,6 +258,8 @@ def _extent(densities: Sequence[Density]) -> list[tuple[float, float]]:
         margin = 0.04 * np.ptp(places) + grid.spacing[axis]
         low = max(grid.lower[axis], float(places.min() - margin))
         extent.append((low, min(grid.upper[axis], float(places.max() + margin))))
+    if isinstance(grid.chart, Polar):
+        return [(-extent[0][1], extent[0][1])] * 2
     return extent
 
 

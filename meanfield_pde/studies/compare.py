@@ -81,7 +81,7 @@ def compare(
         Among w1, w2, rmd, mmd, model, sliced_w2; all that make sense where it is left out. Exact
         transport (w1, w2, rmd) uses the first points of every cloud alike, 20,000 in 1D and 300 in
         2D, where the density becomes at most 5000 atoms. On a chart all but the model distance and
-        the energy are those of the coordinates.
+        the energy are those of the coordinates, on a polar grid of the plane.
     seed : int
         Seed of the independent samples.
 
@@ -143,12 +143,12 @@ def compare(
 def _flat(rho: Density) -> Density:
     """Law of the coordinates, where a chart makes them something else than z."""
     grid = rho.grid
-    return rho if grid.chart is None else Density(replace(grid, chart=None), rho.values)
+    return rho if grid.symmetric_chart is None else Density(replace(grid, chart=None), rho.values)
 
 
 def _reduced(rho: Density, cloud: Cloud) -> Cloud:
     """Coordinates of a cloud in the density's chart."""
-    chart = rho.grid.chart
+    chart = rho.grid.symmetric_chart
     return cloud if chart is None else Cloud(chart.reduce(cloud.points), cloud.weights)
 
 
@@ -248,7 +248,7 @@ def _moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
     weights = rho.masses / rho.mass
     found = []
     for name, function in _moments(rho.grid.periodic, rho.grid.dim):
-        at_cells = function(rho.grid.points, rho.grid)
+        at_cells = function(rho.grid.places, rho.grid)
         expected = float((weights * at_cells).sum())
         deviation = float(np.sqrt((weights * (at_cells - expected) ** 2).sum()))
         values = np.array([function(c.points, rho.grid).mean() for c in clouds])

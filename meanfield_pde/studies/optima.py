@@ -22,6 +22,7 @@ from meanfield_pde.energies.potential import Potential
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import feature_averaged
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.grid import Grid
@@ -80,6 +81,7 @@ def infimum(
     """Infimum of a convex energy over probability measures on the box of a grid.
 
     Points may lie anywhere in the box, on cell centres or off; the grid says where to look first.
+    The box of a polar grid is the square around it.
 
     Parameters
     ----------
@@ -116,6 +118,7 @@ def infimum(
     """
     check.instance("energy", energy, Energy, "add energies with + and scale them with *")
     check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
+    grid = searched(grid)
     tolerance = check.number("tolerance", tolerance, "1e-10 is a good number", above=0)
     if over not in OVER:
         raise ValueError(f"over must be one of {', '.join(OVER)}, got {over!r}; pick one")
@@ -138,6 +141,14 @@ def infimum(
     if not len(basis):
         return _at_origin(energy, grid)
     return _search(energy, objective, _box_along(grid, basis), None, tolerance)
+
+
+def searched(grid: Grid) -> Grid:
+    """Return the grid whose box is searched."""
+    if not isinstance(grid.chart, Polar):
+        return grid
+    radius, cells = grid.upper[0], 2 * grid.cells[0]
+    return Grid.box((-radius, -radius), (radius, radius), (cells, cells))
 
 
 def _averaged(leaves: Leaves, group: Group) -> Leaves:

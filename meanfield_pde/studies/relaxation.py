@@ -19,14 +19,16 @@ from scipy.sparse import csc_array, diags_array
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigs, splu
 
 from meanfield_pde.energies.energy import Energy
-from meanfield_pde.eulerian.flux import ScharfetterGummel
+from meanfield_pde.eulerian.flux import Generator
 from meanfield_pde.eulerian.gibbs import gibbs
+from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
+from meanfield_pde.measures.lazy import LazyMetric
 
 DOUBLINGS = 9
 FLAT = 1e-8
@@ -75,7 +77,9 @@ def relaxed(
     return rho, stationary, distance
 
 
-def spectral_gap(energy: Energy, stationary: Density) -> tuple[float, Array]:
+def spectral_gap(
+    energy: Energy, stationary: Density, metric: LazyMetric | None = None
+) -> tuple[float, Array]:
     """Slowest rate at which small deviations from a stationary law decay.
 
     Parameters
@@ -84,6 +88,8 @@ def spectral_gap(energy: Energy, stationary: Density) -> tuple[float, Array]:
         With diffusion.
     stationary : Density
         A stable stationary law of its flow, such as `gibbs` finds.
+    metric : LazyMetric, optional
+        That of the flow.
 
     Returns
     -------
@@ -107,7 +113,7 @@ def spectral_gap(energy: Energy, stationary: Density) -> tuple[float, Array]:
     """
     grid, beta, functional = stationary.grid, energy.beta, energy.smooth_on(stationary.grid)
     root = np.sqrt(stationary.masses.ravel() / stationary.mass)
-    walk = _inverse(_symmetrised(energy, stationary), root)
+    walk = _inverse(_symmetrised(energy, stationary, metric), root)
 
     def without_mass(u: Array) -> Array:
         return np.asarray(u - root * (root @ u))
@@ -144,10 +150,13 @@ def spectral_gap(energy: Energy, stationary: Density) -> tuple[float, Array]:
     return float(1.0 / values[slowest].real), (relative / np.linalg.norm(mode)).reshape(grid.shape)
 
 
-def _symmetrised(energy: Energy, stationary: Density) -> csc_array:
+def _symmetrised(energy: Energy, stationary: Density, metric: LazyMetric | None) -> csc_array:
     """``-mu^(-1/2) A mu^(1/2)``, from rates alone: mu may underflow."""
-    potential = energy.smooth.potential(stationary)
-    rates = ScharfetterGummel().transport(stationary.grid, potential, energy.beta).matrix()
+    grid = stationary.grid
+    potential = energy.smooth_on(grid).potential(stationary.values)
+    transport = fluxes_on(grid, metric, "sg")["sg"].transport(grid, potential, energy.beta)
+    assert isinstance(transport, Generator)
+    rates = transport.matrix()
     outflow = diags_array(-rates.diagonal())
     between = rates + outflow
     return csc_array(outflow - between.multiply(between.T).sqrt())

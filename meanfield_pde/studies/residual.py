@@ -20,6 +20,7 @@ from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -108,6 +109,11 @@ def residual(solution: Solution, problem: Problem | None = None) -> Residual:
             "save more, as in save=21"
         )
     grid = densities[0].grid
+    if isinstance(grid.chart, Polar):
+        raise ValueError(
+            "solution must be on a cartesian grid, got a polar one, where the equation has other "
+            "terms; compare polar solutions with one another or with a closed form"
+        )
     if min(grid.cells) < LEAST_CELLS:
         raise ValueError(
             f"solution must have at least {LEAST_CELLS} cells a dimension, got {grid.cells}; "

@@ -91,7 +91,7 @@ def risk_gap(setting: Setting) -> Finding:
 def symmetry_gap_bounded(setting: Setting) -> Finding:
     """Compare the largest |R - R^G| found with C int W_1(g # pi, pi), for two laws of the data."""
     risk, group, grid = plain(setting), setting.symmetry, setting.grid
-    points = grid.points.reshape(-1, grid.dim)[:: max(1, grid.size // POINTS)]
+    points = grid.places.reshape(-1, grid.ambient_dim)[:: max(1, grid.size // POINTS)]
     tilted = replace(risk, data=setting.tilted_data(risk.data))
     gaps = [symmetry_gap(one, group, points) for one in (risk, tilted)]
     number = max(0.0, *(gap.found - gap.bound for gap in gaps))
@@ -175,7 +175,7 @@ def _laws(setting: Setting) -> list[Measure]:
         return [*_clouds(setting), rho]
     if setting.grid.size * group.order > FEW_CELLS:
         return [*_clouds(setting)]
-    points = setting.grid.points.reshape(-1, setting.grid.dim)
+    points = setting.grid.places.reshape(-1, setting.grid.ambient_dim)
     return [*_clouds(setting), Cloud(points, rho.masses.ravel())]
 
 

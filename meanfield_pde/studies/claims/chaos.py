@@ -88,6 +88,7 @@ def _unresolved(setting: Setting) -> float:
     law, grid = _law(setting, ""), setting.grid
     corners = np.array(list(product((-0.25, 0.25), repeat=grid.dim))) * grid.spacing
     points = (grid.points.reshape(-1, 1, grid.dim) + corners).reshape(-1, grid.dim)
+    points = points if grid.chart is None else grid.chart.place(points)
     halves = Cloud(points, np.repeat(law.masses.ravel(), len(corners)) / len(corners))
     gap = plain(setting).predict(halves) - _limit(setting, "")
     return 2 * _size(setting, gap)

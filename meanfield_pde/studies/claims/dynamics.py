@@ -11,10 +11,12 @@ from meanfield_pde.eulerian.gibbs import gibbs
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.problem import Problem
+from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
+from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.symmetry import asymmetry
 from meanfield_pde.studies.claims.claim import Claim, Finding
 from meanfield_pde.studies.cooling import cooling
@@ -80,7 +82,7 @@ def relaxes_at_gap(setting: Setting) -> Finding:
     if distance > AT_REST:
         return Finding(1.0, RATE, "not measured", None, fault, "not relaxed at the last time")
     try:
-        gap, mode = spectral_gap(energy, law)
+        gap, mode = spectral_gap(energy, law, setting.problem.flow.metric)
     except GapError as error:
         return Finding(1.0, RATE, "not measured", None, fault, str(error))
     excess = _excess(setting, law, gap, mode)
@@ -161,10 +163,12 @@ def one_drift(setting: Setting) -> Finding:
     The particles sit at the cell centres, weighted by the mass in the cells.
     """
     grid, rho, energy = setting.grid, setting.initial, setting.energy.smooth
-    cloud = Cloud(grid.points.reshape(-1, grid.dim), rho.masses.ravel())
-    drift = energy.drift(cloud).reshape(*grid.shape, grid.dim)
+    cloud = Cloud(grid.places.reshape(-1, grid.ambient_dim), rho.masses.ravel())
+    drift = energy.drift(cloud).reshape(*grid.shape, grid.ambient_dim)
+    if isinstance(grid.chart, Polar):
+        drift = _along_circles(drift, grid)
     fine, coarse = (_gradient(energy.potential(rho), setting, stride) for stride in (1, 2))
-    inner = () if grid.periodic else (slice(4, -4),) * grid.dim
+    inner = tuple(slice(None) if wraps else slice(4, -4) for wraps in grid.wraps)
     size = float(np.abs(fine)[inner].max())
 
     def off(velocity: Array) -> float:
@@ -173,6 +177,13 @@ def one_drift(setting: Setting) -> Finding:
     tolerance = max(1e-9, float(np.abs(fine - coarse)[inner].max()) / size)
     reason = "differences of order 4, by how much those at twice the distance are off"
     return Finding(off(drift), tolerance, reason, off(1.05 * drift), "a drift 5 % too large")
+
+
+def _along_circles(drift: Array, grid: Grid) -> Array:
+    """Components along e_r and r e_phi, as differences of a potential in r and phi are."""
+    x, y = np.moveaxis(grid.places, -1, 0)
+    radial = (drift * grid.places).sum(-1) / grid.points[..., 0]
+    return np.stack([radial, x * drift[..., 1] - y * drift[..., 0]], axis=-1)
 
 
 def _gradient(values: Array, setting: Setting, stride: int) -> Array:

@@ -24,7 +24,7 @@ from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
 from meanfield_pde.studies.claims.claim import ROUNDING, STATIC, Claim, Finding
 from meanfield_pde.studies.claims.network import plain, random_points
-from meanfield_pde.studies.optima import Optimum, infimum
+from meanfield_pde.studies.optima import Optimum, infimum, searched
 from meanfield_pde.studies.setting import Setting
 
 SEARCH = 1e-9
@@ -185,7 +185,8 @@ def _width(optima: Sequence[Optimum]) -> float:
 
 def _keeps_box(group: Group, setting: Setting) -> bool:
     """Whether the corners of the box stay in it."""
-    low, high = np.array(setting.grid.lower), np.array(setting.grid.upper)
+    grid = searched(setting.grid)
+    low, high = np.array(grid.lower), np.array(grid.upper)
     corners = np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(-1, len(low))
     moved = np.concatenate([corners @ matrix.T for matrix in group.on_z(len(low))])
     slack = 1e-9 * (high - low)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from meanfield_pde.energies.energy import Entropy
-from meanfield_pde.eulerian.flux import Generator, ScharfetterGummel
+from meanfield_pde.eulerian.flux import Generator
 from meanfield_pde.eulerian.gibbs import gibbs
+from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
@@ -80,8 +81,11 @@ CLAIMS: dict[str, Claim] = {
 
 def _generator(setting: Setting, values: Array | None = None) -> Generator:
     rho = setting.initial.values if values is None else values
-    potential = setting.energy.smooth_on(setting.grid).potential(rho)
-    return ScharfetterGummel().transport(setting.grid, potential, setting.energy.beta)
+    energy, grid = setting.energy, setting.grid
+    flux = fluxes_on(grid, setting.problem.flow.metric, "sg")["sg"]
+    transport = flux.transport(grid, energy.smooth_on(grid).potential(rho), energy.beta)
+    assert isinstance(transport, Generator)
+    return transport
 
 
 def _outflow(forward: Array, backward: Array) -> Array:
