@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import meanfield_pde as mf
 from meanfield_pde import plot
-from meanfield_pde.studies.claims import CLAIMS
+from meanfield_pde.studies.claims import flows, network, scheme
 
 
 def small(name, *settings):
@@ -44,9 +44,8 @@ def comparison(solution, run):
 
 @pytest.fixture(scope="module")
 def validation(case):
-    large = {name for name, claim in CLAIMS.items() if "particles" in claim.needs}
-    claims = {k: v for k, v in case.claims.items() if k not in large and k != "one-drift"}
-    return mf.validate(case, claims=claims)
+    quick = {**network.CLAIMS, **flows.CLAIMS, **scheme.CLAIMS}
+    return mf.validate(case, claims={k: v for k, v in case.claims.items() if k in quick})
 
 
 def panels(figure):
