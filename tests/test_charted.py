@@ -8,7 +8,12 @@ from scipy.integrate import quad
 
 import meanfield_pde as mf
 from meanfield_pde.energies import quotient
-from meanfield_pde.energies.charted import OrbitUnit, charted, gegenbauer
+from meanfield_pde.energies.charted import (
+    OrbitUnit,
+    charted,
+    gegenbauer,
+    merged_by_length,
+)
 from meanfield_pde.energies.quotient import MirroredFunctional
 
 FLIP, SWAP, QUARTER = mf.Group.reflection(), mf.Group.swap(), mf.Group.dihedral(2)
@@ -143,6 +148,24 @@ def test_units_averaged_over_angles(dim):
         up, down = (mean.features(x, radii + s)[..., 0] for s in (step, -step))
         slope = residual[:, 0] @ (up - down) / (2 * step)
         np.testing.assert_allclose(mean.pullback(x, radii, residual)[:, 0], slope, atol=1e-9)
+
+
+def test_data_of_one_length_are_one_node_on_the_radius():
+    """Merged where the targets agree, kept apart where they do not: the risk is the same."""
+    turns = 2 * np.pi * np.arange(12) / 12
+    x = np.concatenate([r * np.stack([np.cos(turns), np.sin(turns)], 1) for r in (0.7, 1.9)])
+    y = np.repeat([0.2, 0.5, -1.0, 0.4], 6)
+    data = mf.Data.samples(x, y)
+    few = merged_by_length(data)
+    assert few.size == 4
+    np.testing.assert_allclose(few.weights, 0.25)
+    grid = mf.Grid.box(0, 3, 30, chart=mf.Chart.radius(2))
+    rho = random_density(grid)
+    for loss in ("squared", "huber"):
+        risk = mf.Risk(mf.Unit.bump(), data, loss)
+        outputs = risk.predict(rho)
+        by_hand = float(data.weights @ risk.loss.value(outputs, data.y))
+        assert risk.value(rho) == pytest.approx(by_hand, rel=1e-13)
 
 
 def test_angles_have_the_weights_of_the_sphere():

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import roots_jacobi
 from scipy.stats import ortho_group
 
+from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.chart import Chart, Radius
 from meanfield_pde.measures.check import Array
@@ -146,6 +147,18 @@ def zonal(unit: Unit, dim: int, x: Array, reach: float) -> Unit:
         f"{np.abs(again - means).max():.1e} between {count // 2} and {count} angles; "
         "smooth its kinks, or write the mean itself as a unit of |x| and |z|"
     )
+
+
+def merged_by_length(data: Data) -> Data:
+    """Return the data with one node for all of one length and target, up to rounding.
+
+    On the radius nothing tells such nodes apart.
+    """
+    lengths = np.sqrt((data.x * data.x).sum(axis=1, keepdims=True))
+    keys = np.concatenate([lengths, data.y], axis=1).round(12)
+    _, first, copies = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    weights = np.bincount(copies.ravel(), data.weights).astype(np.float64)
+    return Data(data.x[first], data.y[first], weights, data.period)
 
 
 def gegenbauer(dim: int, count: int) -> tuple[Array, Array]:

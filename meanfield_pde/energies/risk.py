@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from meanfield_pde.energies.charted import charted
+from meanfield_pde.energies.charted import charted, merged_by_length
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss, Squared
@@ -24,6 +24,7 @@ from meanfield_pde.energies.potential import require_periodic
 from meanfield_pde.energies.tabulated import WORTH_TABULATING, Range, Table, table_for
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
@@ -98,7 +99,10 @@ class Risk(Energy):
     def discretise(self, grid: Grid) -> Functional:
         """Compute the features of every cell centre."""
         if grid.symmetric_chart is not None:
-            return self._charted(grid).discretise(replace(grid, chart=None))
+            risk = self._charted(grid)
+            if isinstance(grid.chart, Radius):
+                risk = replace(risk, data=merged_by_length(risk.data))
+            return risk.discretise(replace(grid, chart=None))
         self.unit.check_dimensions(self.data.dim, grid.dim)
         few = self.data.x[:: max(1, self.data.size // 16)]
         require_periodic("unit", lambda z: np.moveaxis(self.unit.features(few, z), 0, 1), grid)

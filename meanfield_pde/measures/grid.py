@@ -157,7 +157,7 @@ class Grid:
         sides = zip(self.lower, self.upper, self.cells, strict=True)
         return tuple((high - low) / n for low, high, n in sides)
 
-    @property
+    @cached_property
     def volume(self) -> float:
         """Volume |K| of a cell in the grid's coordinates."""
         return float(np.prod(self.spacing))
