@@ -241,7 +241,7 @@ def law(setup=PAPER, variant="vanilla", cells=64, save=None, **options):
 @pytest.fixture(scope="module")
 def trained():
     variants = ("vanilla", "data-augmented")
-    return {v: PAPER.train("weak", "strong", v, 200, seeds=12, seed=1) for v in variants}
+    return {v: PAPER.train("weak", "strong", v, 150, seeds=12, seed=1) for v in variants}
 
 
 def test_the_law_starts_as_students_do():

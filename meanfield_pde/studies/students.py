@@ -189,9 +189,9 @@ class TeacherStudent:
         ((64, 64), 4)
         """
         chart = Chart.fixed_subspace(self.group)
-        ends = np.full(chart.coordinates, REACH * self.spread)
-        grid = Grid.box(-ends, ends, np.full(chart.coordinates, cells), chart)
-        start = Density.gaussian(grid, 0 * ends, self.spread**2)
+        size, end = chart.coordinates, REACH * self.spread
+        grid = Grid.box([-end] * size, [end] * size, [cells] * size, chart)
+        start = Density.gaussian(grid, [0.0] * size, self.spread**2)
         return replace(self.problem(teacher, "strong", variant), initial=start)
 
     def train(
