@@ -189,6 +189,18 @@ def test_projection_agrees_with_clouds_and_lifts():
         mf.project(rho, SWAP, mf.Grid.box(-1, 1, 50, chart=line.chart))
 
 
+def test_a_law_on_the_fixed_subspace_is_its_own_projection():
+    group = SWAP.acting(z=lambda g: np.kron(g, g))
+    grid = mf.Grid.box((-4, -4), (4, 4), (16, 16), chart=mf.Chart.fixed_subspace(group))
+    rho = mf.Density.gaussian(grid, (1.0, 0.2), 0.1)
+    assert mf.project(rho, group) is rho
+    cloud = mf.lift(rho)
+    np.testing.assert_allclose(mf.project(cloud, group).points, cloud.points, atol=1e-14)
+    half_turn = SWAP.acting(z=np.stack([np.eye(4), -np.eye(4)]))
+    with pytest.raises(ValueError, match="group must be one that the chart is for"):
+        mf.project(rho, half_turn)
+
+
 def _flat(rho):
     grid = rho.grid
     return mf.Density(mf.Grid(grid.lower, grid.upper, grid.cells), rho.values)

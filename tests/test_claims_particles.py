@@ -178,6 +178,16 @@ def test_rmd_to_the_fixed_subspace():
     assert rmd_to_fixed(on, SWAP.projection()).max() == 0.0
 
 
+@pytest.mark.parametrize(
+    "claim", ["particles-keep-si", "sgd-da-keeps-si", "particles-average-to-density"]
+)
+def test_faults_are_planted_on_the_fixed_subspace_too(claim):
+    """Noise leaves it, a tilted potential does not: else controls hold, or raise an error."""
+    case = mf.load_case("swap-fixed-subspace").with_settings([f"claims.{claim}=true"])
+    report = mf.validate(case, claims=[claim])
+    assert report.passed, report.table()
+
+
 # -- the odds
 
 

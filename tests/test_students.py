@@ -217,6 +217,75 @@ def test_a_limit_that_does_not_vanish_fails():
     assert not table_of(falling, SWAP, {"t": False}).passed
 
 
+# -- their law
+
+
+def gap_in_errors(density, clouds):
+    """L2 distance of a density's outputs from the mean of replicas, in its standard errors.
+
+    The error is that of all outputs together: the root of the trace of their covariance over the
+    number of replicas. The square of what is returned is 1 in the mean where the density is right.
+    """
+    risk = PAPER.risk("weak")
+    outputs = np.stack([risk.predict(mf.Cloud(points)) for points in clouds])
+    mean, weights = outputs.mean(axis=0), risk.data.weights
+    scatter = weights @ ((outputs - mean) ** 2).sum(axis=(0, 2)) / (len(clouds) - 1)
+    gap = weights @ ((mean - risk.predict(density)) ** 2).sum(axis=1)
+    return float(np.sqrt(gap / (scatter / len(clouds))))
+
+
+def law(setup=PAPER, variant="vanilla", cells=64, save=None, **options):
+    return mf.solve(setup.limit("weak", variant, cells), save=save, **options).densities[-1]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    variants = ("vanilla", "data-augmented")
+    return {v: PAPER.train("weak", "strong", v, 150, seeds=12, seed=1) for v in variants}
+
+
+def test_the_law_starts_as_students_do():
+    problem, fine = (PAPER.limit("weak", "vanilla", cells) for cells in (64, 128))
+    exact = 0.25**2 * SWAP.projection()
+    gaps = [np.abs(p.initial.cov() - exact).max() for p in (problem, fine)]
+    assert gaps[0] < 2e-4
+    assert gaps[0] / gaps[1] == pytest.approx(4, rel=1e-3)  # a cell's width
+    assert problem.t1 == 50 * 20
+    assert problem.flow.energy.beta == 1e-6
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "data-augmented"])
+def test_students_have_the_outputs_of_their_law(trained, variant):
+    assert gap_in_errors(law(variant=variant), trained[variant]) < 3
+
+
+def test_the_case_is_the_limit_of_the_students():
+    problem, exact = mf.load_case("swap-matrices").problem, PAPER.limit("weak", "vanilla")
+    np.testing.assert_allclose(problem.initial.values, exact.initial.values, rtol=1e-12)
+    assert problem.initial.grid.chart == exact.initial.grid.chart
+    assert problem.flow.clock(0, problem.t1) == pytest.approx(exact.t1, rel=1e-12)
+    assert problem.flow.energy.beta == exact.flow.energy.beta
+    cloud = mf.Cloud(np.random.default_rng(0).normal(size=(7, 4)))
+    drifts = [p.flow.energy.smooth.drift(cloud) for p in (problem, exact)]
+    np.testing.assert_allclose(drifts[0], drifts[1], rtol=0, atol=1e-14)
+
+
+def test_planted_faults_of_the_law_are_caught(trained):
+    """Twice the speed, no penalty, a fifth of the time: each is beyond."""
+    short = replace(PAPER, rounds=4)
+    for wrong in (replace(PAPER, loss="squared"), replace(PAPER, tau=0.0), short):
+        assert gap_in_errors(law(wrong), trained["data-augmented"]) > 4
+
+
+def test_the_outputs_of_the_law_are_resolved(trained):
+    """Half the cells and smaller steps change less than the students' standard error."""
+    risk = PAPER.risk("weak")
+    found = law()
+    error = mf.distance.model(found, mf.Cloud(trained["vanilla"][0]), risk)
+    for other in (law(cells=128), law(tolerance=1e-4)):
+        assert mf.distance.model(found, other, risk) < 0.1 * error
+
+
 # -- processes and files
 
 

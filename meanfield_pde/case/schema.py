@@ -216,6 +216,16 @@ class NamedGroup(Table):
         return group.acting(y=group.matrices) if self.outputs else group
 
 
+class ConjugationGroup(Table):
+    """Exchange of two coordinates, of x and outputs; it takes a matrix z (4 numbers) to g z g^T."""
+
+    kind: Literal["conjugation"]
+
+    def build(self, dim: int) -> Group:
+        """Make the group."""
+        return Group.swap().acting(y=lambda g: g, z=lambda g: np.kron(g, g))
+
+
 class TurningGroup(Table):
     """Rotations of the plane by multiples of 2 pi / n, with (dihedral) or without reflections."""
 
@@ -337,7 +347,10 @@ class Schema(Table):
     ]
     frozen: list[Natural] = []
     group: (
-        Annotated[AxisGroup | NamedGroup | TurningGroup | PointsGroup, Field(discriminator="kind")]
+        Annotated[
+            AxisGroup | NamedGroup | ConjugationGroup | TurningGroup | PointsGroup,
+            Field(discriminator="kind"),
+        ]
         | None
     ) = None
     solve: SolveTable = SolveTable()

@@ -25,15 +25,16 @@ class RidgeUnit(Table):
 
 
 class SeparateRidgeUnit(Table):
-    """``(sigma(z_1 x_1), sigma(z_2 x_2), ...)``, one output a coordinate."""
+    """Several outputs: ``sigma(z_a x_a)`` each, or ``sigma(z x)`` with the rows of a matrix z."""
 
-    kind: Literal["separate-ridge"]
-    activation: Literal["tanh", "logistic", "relu", "erf", "softplus", "cos", "linear"]
+    kind: Literal["separate-ridge", "matrix-ridge"]
+    activation: Activation
     outputs: Count = 2
 
     def build(self) -> Unit:
         """Make the unit."""
-        return Unit.separate_ridge(self.activation, self.outputs)
+        make = Unit.separate_ridge if self.kind == "separate-ridge" else Unit.matrix_ridge
+        return make(self.activation, self.outputs)
 
 
 class BumpUnit(Table):

@@ -143,7 +143,8 @@ def project(mu: Measure, group: Group, grid: Grid | None = None) -> Measure:
     Parameters
     ----------
     mu : Density or Cloud
-        A density on a box of the plane, for a group that fixes a line.
+        A density on a box of the plane, for a group that fixes a line; one on a grid of E^G is its
+        own projection.
     group : Group
     grid : Grid, optional
         Grid of E^G (with its chart) for the image of a density; one that covers the image, with as
@@ -168,6 +169,9 @@ def project(mu: Measure, group: Group, grid: Grid | None = None) -> Measure:
         group.on_z(mu.dim)
         return Cloud(mu.points @ group.projection().T, mu.weights)
     check.instance("mu", mu, Density, "project a measure")
+    if isinstance(mu.grid.chart, FixedSubspace) and grid in (None, mu.grid):
+        _require_charted(mu.grid.chart, group)
+        return mu
     group.on_z(mu.grid.dim)
     chart = Chart.fixed_subspace(group)
     if mu.grid.chart is not None or mu.grid.periodic or (mu.grid.dim, chart.coordinates) != (2, 1):

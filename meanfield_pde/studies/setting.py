@@ -19,6 +19,7 @@ from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.problem import Problem, Sampler
 from meanfield_pde.lagrangian.dynamics import Dynamics, Langevin
 from meanfield_pde.lagrangian.simulate import Run, simulate
+from meanfield_pde.measures.chart import FixedSubspace
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -118,7 +119,8 @@ class Setting:
 
         ``start`` is ``given``, ``invariant`` (the given law, symmetrised) or ``tilted`` (not
         invariant). ``fault`` plants one: ``potential`` adds a potential that breaks the
-        symmetry, ``targets`` bends the targets of the data. It ends at ``until``, in place of t1.
+        symmetry (on a chart of the fixed subspace one along it), ``targets`` bends the targets of
+        the data. It ends at ``until``, in place of t1.
         """
         end = self.problem.t1 if until is None else until
         key = f"{variant} {start} {fault} {end!r}"
@@ -148,8 +150,8 @@ class Setting:
         """
         key = f"{variant} {particles} {seeds} {until!r} {dynamics!r} {start} {fault} {push!r}"
         if key not in self._runs:
-            projected = start == "fixed" and fault != "noise"
-            noise = self.symmetry if projected else self.problem.flow.noise
+            noise = self.symmetry if start == "fixed" else self.problem.flow.noise
+            noise = None if fault == "noise" else noise
             flow = replace(self.problem.flow, energy=self.variant(variant, fault), noise=noise)
             initial = self._sampler(start, push) if start == "fixed" or push else self.start(start)
             sequence = np.random.SeedSequence([self.seed, particles, seeds])
@@ -168,8 +170,15 @@ class Setting:
         if variant != "stated":
             energy = with_variant(energy, variant, self.symmetry)
         if fault == "potential":
-            energy = energy + Potential(lambda z: TILT * self.tilt(z))
+            energy = energy + Potential(lambda z: TILT * self._bend(z))
         return energy
+
+    def _bend(self, z: Array) -> Array:
+        """Tilt of a potential: along a chart of the fixed subspace, off which no drift may lead."""
+        chart = self.grid.chart
+        if isinstance(chart, FixedSubspace):
+            return np.asarray(np.tanh(chart.reduce(z)[..., 0] + 0.5))
+        return self.tilt(z)
 
     def _sampler(self, start: str, push: float) -> Sampler:
         """Draw from a law and push each particle; off the fixed subspace where it started on it."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from itertools import product
 from multiprocessing import get_context
@@ -42,8 +42,11 @@ from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian.dynamics import SGD
 from meanfield_pde.lagrangian.simulate import simulate
 from meanfield_pde.measures import check
+from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.studies.files import whole
 from meanfield_pde.studies.learnt import Student, table_of
@@ -54,6 +57,8 @@ FEW = (5, 10, 50, 100, 200, 500)
 """Numbers of particles that take minutes."""
 MANY = (*FEW, 1000, 5000)
 """Those of the paper: hours."""
+REACH = 6.4
+"""Deviations of the start to the walls of a density's box: 6e-10 of it is beyond."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +169,30 @@ class TeacherStudent:
 
         flow = GradientFlow(energy, noise=self.group if strong else None)
         return Problem(flow, initial, self.step * self.rounds)
+
+    def limit(self, teacher: str, variant: str, cells: int = 64) -> Problem:
+        """Flow of the law on E^G of infinitely many students with a strong start, for `solve`.
+
+        A density in an orthonormal basis of E^G, on a square of ``cells`` a dimension that ends 6.4
+        deviations from the origin: `Risk.predict` gives its outputs as it does those of students.
+
+        Raises
+        ------
+        ValueError
+            If one of the names is not known, or E^G has not dimension 1 or 2.
+
+        Examples
+        --------
+        >>> paper = TeacherStudent.swap_matrices()
+        >>> grid = paper.limit("weak", "vanilla").initial.grid
+        >>> grid.cells, grid.ambient_dim
+        ((64, 64), 4)
+        """
+        chart = Chart.fixed_subspace(self.group)
+        size, end = chart.coordinates, REACH * self.spread
+        grid = Grid.box([-end] * size, [end] * size, [cells] * size, chart)
+        start = Density.gaussian(grid, [0.0] * size, self.spread**2)
+        return replace(self.problem(teacher, "strong", variant), initial=start)
 
     def train(
         self, teacher: str, start: str, variant: str, particles: int, seeds: int = 1, seed: int = 0
