@@ -236,6 +236,8 @@ REFUSALS = {
         "cyclic",
         "radius",
     ),
+    "name of a group": (lambda: mf.Chart.fixed_subspace("swap"), "group", "str", "make one"),
+    "name of reflections": (lambda: mf.Chart.quotient("x"), "group", "str", "make one"),
     "dim": (lambda: mf.Chart.radius(1), "dim", "1", "2 or more"),
     "skew": (lambda: FixedSubspace(((1.0,), (1.0,))), "orthonormal", "1", "QR"),
     "columns": (lambda: FixedSubspace(((1.0, 0.0, 0.0),)), "basis", "(1, 3)", "one or two"),

@@ -1,19 +1,26 @@
-"""Laws on a fixed subspace E^G: whether the flow leaves them there."""
+"""Laws on a chart, of E^G or behind mirrors: whether the flow leaves them there."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from meanfield_pde.energies.energy import Energy
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.measures.chart import FixedSubspace
+from meanfield_pde.measures.chart import FixedSubspace, Mirrors
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
 
 TANGENT = 1e-6
 """Part of a drift that may point away from E^G: gradients by differences are no better."""
 PROBES = 200
+ROUNDING = 1e-10
+"""Difference of a potential from its mirror image, relative to it."""
+COARSE = 24
+"""Most cells a side of the grid on which potentials are compared with their images."""
 
 
 def require_confined(problem: Problem) -> None:
@@ -29,6 +36,8 @@ def require_confined(problem: Problem) -> None:
     if isinstance(grid.chart, FixedSubspace):
         projection = grid.chart.matrix @ grid.chart.matrix.T
         _require_tangent(problem.flow.energy.smooth, problem.initial, projection)
+    if isinstance(grid.chart, Mirrors):
+        _require_even(problem.flow.energy.smooth, grid, grid.chart)
     if not beta:
         return
     if group is not None:
@@ -55,4 +64,22 @@ def _require_tangent(energy: Energy, rho: Density, projection: Array) -> None:
             f"energy must have a drift tangent to the fixed subspace, got a part of {normal:.2g} "
             "that leaves it; take data augmentation, feature averaging, an equivariant "
             "architecture, or data that are invariant"
+        )
+
+
+def _require_even(energy: Energy, grid: Grid, chart: Mirrors) -> None:
+    """Compare the potential of invariant laws with its images, on a coarse grid of Z."""
+    cells = tuple(min(n, COARSE // 2) for n in grid.cells)
+    whole = replace(grid, cells=cells).whole
+    assert whole is not None
+    rho = np.random.default_rng(0).random(whole.shape)
+    for axis in chart.axes:
+        rho = rho + np.flip(rho, axis)
+    potential = energy.discretise(whole).potential(rho / (rho.sum() * whole.volume))
+    gap = max(float(np.abs(potential - np.flip(potential, axis)).max()) for axis in chart.axes)
+    if gap > ROUNDING * (1 + float(np.abs(potential).max())):
+        raise ValueError(
+            f"energy must not change under the reflections of the chart, got potentials of "
+            f"invariant laws {gap:.2g} apart; take mf.data_augmented or mf.feature_averaged, data "
+            "that are invariant, or a grid of the whole space"
         )
