@@ -221,6 +221,18 @@ def test_data_that_lack_the_symmetry_are_refused_behind_mirrors():
     refuses(lambda: mf.solve(problem), "energy", "apart", "mf.data_augmented")
 
 
+def test_targets_that_turn_are_refused_on_the_radius():
+    start = mf.Density.gaussian(RADIUS, 0.0, 0.1)
+    for factor in (0.0, 0.1):
+        data = mf.Data.gauss_hermite(2, 4, lambda x, f=factor: radial(x) + f * x[..., 0])
+        energy = mf.Risk(mf.Unit.bump(), data) + 0.02 * mf.Entropy()
+        problem = mf.Problem(mf.GradientFlow(energy), start, 0.01)
+        if factor:
+            refuses(lambda p=problem: mf.solve(p), "targets", "apart at one |x|", "average them")
+        else:
+            assert mf.solve(problem).ok
+
+
 def test_augmented_data_are_solved_behind_mirrors():
     problem = bumps_behind(HALF, shifted, lambda risk: mf.data_augmented(risk, FLIP))
     whole = mf.solve(mf.Problem(problem.flow, mf.lift(problem.initial), 0.2)).densities[-1]

@@ -1,4 +1,4 @@
-"""Laws on a chart, of E^G or behind mirrors: whether the flow leaves them there."""
+"""Laws on a chart, such as those on E^G: whether the flow leaves them there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from meanfield_pde.energies.energy import Energy
+from meanfield_pde.energies.risk import Risk
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.measures.chart import FixedSubspace, Mirrors
+from meanfield_pde.measures.chart import FixedSubspace, Mirrors, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
@@ -38,6 +39,8 @@ def require_confined(problem: Problem) -> None:
         _require_tangent(problem.flow.energy.smooth, problem.initial, projection)
     if isinstance(grid.chart, Mirrors):
         _require_even(problem.flow.energy.smooth, grid, grid.chart)
+    if isinstance(grid.chart, Radius):
+        _require_radial(problem.flow.energy)
     if not beta:
         return
     if group is not None:
@@ -83,3 +86,19 @@ def _require_even(energy: Energy, grid: Grid, chart: Mirrors) -> None:
             f"invariant laws {gap:.2g} apart; take mf.data_augmented or mf.feature_averaged, data "
             "that are invariant, or a grid of the whole space"
         )
+
+
+def _require_radial(energy: Energy) -> None:
+    """Compare targets at data of one length; whether a rule turns into itself is not asked."""
+    for risk in (leaf for _, leaf in energy.terms if isinstance(leaf, Risk)):
+        x, y = risk.data.x, risk.data.y
+        _, shell = np.unique(np.sqrt((x * x).sum(axis=1)).round(9), return_inverse=True)
+        least, most = np.full(y.shape, np.inf), np.full(y.shape, -np.inf)
+        np.minimum.at(least, shell, y)
+        np.maximum.at(most, shell, y)
+        gap = float((most - least).max())  # minus infinity past the last shell
+        if gap > ROUNDING * (1 + float(np.abs(y).max())):
+            raise ValueError(
+                f"targets must depend on |x| alone on the radius, got values {gap:.2g} apart at "
+                "one |x|; average them over rotations, or solve in the whole space"
+            )
