@@ -256,6 +256,20 @@ REFUSALS = {
         lambda: mf.Density.gaussian(mf.Grid.box(0, 9, 9, chart=mf.Chart.radius(3)), 1.0, 1.0),
         *("mean", "1.0", "rotations"),
     ),
+    "law on another space": (
+        lambda: mf.distance.w1(
+            mf.Density.uniform(mf.Grid.box(-1, 1, 9, chart=LINE)),
+            mf.Density.uniform(mf.Grid.box(-1, 1, 9)),
+        ),
+        *("mu and nu", "FixedSubspace", "mf.lift"),
+    ),
+    "law not folded": (
+        lambda: mf.distance.mmd(
+            mf.Density.uniform(mf.Grid.box(0, 1, 9, chart=mf.Chart.quotient(FLIP))),
+            mf.Cloud([[-1.0], [1.0]]),
+        ),
+        *("mu and nu", "Mirrors", "mf.lift"),
+    ),
     "other group": (
         lambda: mf.asymmetry(mf.Density.uniform(mf.Grid.box(-1, 1, 9, chart=LINE)), QUARTER),
         *("group", "dihedral(2)", "chart"),
