@@ -81,6 +81,7 @@ def test_claims_have_what_they_need(name):
     risk = risk_of(case)
     has = {"group": case.group is not None, "risk": risk is not None}
     has["lazy metric"] = case.problem.flow.metric is not None
+    has["grid of Z"] = case.problem.initial.grid.symmetric_chart is None
     has["frozen"] = bool(case.problem.flow.frozen)
     has["diffusion"] = case.problem.flow.energy.beta > 0 and not has["frozen"]
     has["sets"] = risk is not None and isinstance(risk.unit, SetUnit)

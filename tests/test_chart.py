@@ -248,6 +248,8 @@ REFUSALS = {
         "cyclic",
         "radius",
     ),
+    "name of a group": (lambda: mf.Chart.fixed_subspace("swap"), "group", "str", "make one"),
+    "name of reflections": (lambda: mf.Chart.quotient("x"), "group", "str", "make one"),
     "dim": (lambda: mf.Chart.radius(1), "dim", "1", "2 or more"),
     "skew": (lambda: FixedSubspace(((1.0,), (1.0,))), "orthonormal", "1", "QR"),
     "columns": (lambda: FixedSubspace(((1.0, 0.0, 0.0),)), "basis", "(1, 3)", "one or two"),
@@ -265,6 +267,20 @@ REFUSALS = {
     "mean": (
         lambda: mf.Density.gaussian(mf.Grid.box(0, 9, 9, chart=mf.Chart.radius(3)), 1.0, 1.0),
         *("mean", "1.0", "rotations"),
+    ),
+    "law on another space": (
+        lambda: mf.distance.w1(
+            mf.Density.uniform(mf.Grid.box(-1, 1, 9, chart=LINE)),
+            mf.Density.uniform(mf.Grid.box(-1, 1, 9)),
+        ),
+        *("mu and nu", "FixedSubspace", "mf.lift"),
+    ),
+    "law not folded": (
+        lambda: mf.distance.mmd(
+            mf.Density.uniform(mf.Grid.box(0, 1, 9, chart=mf.Chart.quotient(FLIP))),
+            mf.Cloud([[-1.0], [1.0]]),
+        ),
+        *("mu and nu", "Mirrors", "mf.lift"),
     ),
     "other group": (
         lambda: mf.asymmetry(mf.Density.uniform(mf.Grid.box(-1, 1, 9, chart=LINE)), QUARTER),

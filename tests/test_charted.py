@@ -223,6 +223,46 @@ def test_a_network_on_the_sphere_in_closed_form():
     assert mean == pytest.approx(np.sinh(product[0]) / product[0])  # Archimedes
 
 
+# -- invariant laws that do not stay invariant
+
+
+def bumps_behind(grid, target, variant=lambda risk: risk):
+    nodes = mf.Data.gauss_legendre(20, -3, 3, target)
+    energy = variant(mf.Risk(mf.Unit.bump(), nodes)) + 0.02 * mf.Entropy()
+    return mf.Problem(mf.GradientFlow(energy), mf.Density.gaussian(grid, 1.0, 0.1), 0.2)
+
+
+def shifted(x):
+    return np.exp(-0.5 * (x[..., 0] - 1.0) ** 2)
+
+
+def test_data_that_lack_the_symmetry_are_refused_behind_mirrors():
+    """On the whole line the law leaves the invariant ones, which the half line cannot say."""
+    problem = bumps_behind(HALF, shifted)
+    whole = mf.solve(mf.Problem(problem.flow, mf.lift(problem.initial), 0.2)).densities[-1]
+    assert mf.asymmetry(whole, FLIP) > 1e-3
+    refuses(lambda: mf.solve(problem), "energy", "apart", "mf.data_augmented")
+
+
+def test_targets_that_turn_are_refused_on_the_radius():
+    start = mf.Density.gaussian(RADIUS, 0.0, 0.1)
+    for factor in (0.0, 0.1):
+        data = mf.Data.gauss_hermite(2, 4, lambda x, f=factor: radial(x) + f * x[..., 0])
+        energy = mf.Risk(mf.Unit.bump(), data) + 0.02 * mf.Entropy()
+        problem = mf.Problem(mf.GradientFlow(energy), start, 0.01)
+        if factor:
+            refuses(lambda p=problem: mf.solve(p), "targets", "apart at one |x|", "average them")
+        else:
+            assert mf.solve(problem).ok
+
+
+def test_augmented_data_are_solved_behind_mirrors():
+    problem = bumps_behind(HALF, shifted, lambda risk: mf.data_augmented(risk, FLIP))
+    whole = mf.solve(mf.Problem(problem.flow, mf.lift(problem.initial), 0.2)).densities[-1]
+    half = mf.lift(mf.solve(problem).densities[-1])
+    np.testing.assert_allclose(half.values, whole.values, rtol=0, atol=1e-12)
+
+
 # -- refusals
 
 RADIUS = mf.Grid.box(0, 2, 10, chart=mf.Chart.radius(2))

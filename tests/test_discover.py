@@ -1,6 +1,7 @@
 """Discovery of architectures: the subspaces that theory knows, thresholds, and how it can fail."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_planted_start_off_the_subspace_is_caught(monkeypatch):
 
 def test_planted_noise_is_caught(monkeypatch):
     monkeypatch.setattr(
-        module, "GradientFlow", lambda energy, rate: mf.GradientFlow(energy + 1e-9 * mf.Entropy())
+        module, "replace", lambda flow, energy: mf.GradientFlow(energy + 1e-9 * mf.Entropy())
     )
     with pytest.raises(AssertionError):
         check_population("swap-invariant")
@@ -207,6 +208,13 @@ def test_planted_threshold_of_rounding_is_caught_by_sgd(monkeypatch):
     monkeypatch.setattr(module, "_threshold", lambda found, tilt, level, runs: module.ROUNDING)
     with pytest.raises(AssertionError):
         test_sgd_stops_where_population_gradients_do("swap-invariant")
+
+
+def test_frozen_coordinates_are_in_no_direction():
+    case = CASES["swap-invariant"].problem
+    frozen = replace(case, flow=replace(case.flow, frozen=(0,)))
+    report = mf.discover(frozen, particles=64)
+    np.testing.assert_allclose(projection(report, 2), np.diag([0.0, 1.0]), rtol=0, atol=1e-14)
 
 
 def test_a_threshold_of_ones_own():

@@ -11,6 +11,7 @@ from reference import PROPERTY, refuses
 from meanfield_pde.energies.energy import Entropy
 from meanfield_pde.energies.potential import Penalty
 from meanfield_pde.flows.gradient_flow import GradientFlow
+from meanfield_pde.measures.group import Group
 
 ENERGY = Penalty() + 0.1 * Entropy()
 # name: schedule, its primitive in closed form
@@ -81,6 +82,11 @@ def test_planted_schedule_without_return_is_no_rate_of_one():
         GradientFlow(ENERGY, rate=forgot).speed(2.0)
 
 
+def test_frozen_coordinates_that_the_noise_leaves_alone():
+    flow = GradientFlow(ENERGY, noise=Group.reflection(2, 1), frozen=(0,))
+    assert flow.frozen == (0,)
+
+
 def late(t):
     return 1.0 - t
 
@@ -94,6 +100,10 @@ def late(t):
         (lambda: GradientFlow(ENERGY, rate=0.0), "rate", "got 0", "positive number"),
         (lambda: GradientFlow(ENERGY, rate=np.inf), "rate", "got inf", "positive number"),
         (lambda: GradientFlow(ENERGY, rate="fast"), "rate", "'fast'", "function of t"),
+        (
+            lambda: GradientFlow(ENERGY, noise=Group.swap(), frozen=(0,)),
+            *("noise must not mix frozen", "swap and frozen [0]", "leave it"),
+        ),
         (lambda: GradientFlow(ENERGY, reaction=1.0), "reaction must be 0", "1.0", "birth-death"),
         (lambda: GradientFlow(ENERGY, rate=late).speed(2.0), "rate at t = 2", "-1", "negative"),
         (lambda: GradientFlow(ENERGY, rate=late).clock(0, 2), "rate at t", "-0.25", "negative"),

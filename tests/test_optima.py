@@ -502,6 +502,11 @@ def test_weights_that_do_not_leave_are_caught(monkeypatch):
 # -- what is refused
 
 
+HALF = mf.Grid.box(0, 4, 40, chart=mf.Chart.quotient(REFLECTION))
+DIAGONAL = mf.Grid.box(-4, 4, 40, chart=mf.Chart.fixed_subspace(SWAP))
+RADIUS = mf.Grid.box(0, 4, 40, chart=mf.Chart.radius(3))
+
+
 def test_what_it_does_not_take():
     risk = bumps(even_target)
     for call, *words in (
@@ -515,6 +520,9 @@ def test_what_it_does_not_take():
         (lambda: mf.infimum(-1 * risk, LINE), "energy", "-1", "positive"),
         (lambda: mf.infimum(3.0, LINE), "energy", "float", "add"),
         (lambda: mf.infimum(risk, 4), "grid", "int", "make"),
+        (lambda: mf.infimum(risk, HALF), "grid", "Mirrors", "group="),
+        (lambda: mf.infimum(mf.Penalty(), DIAGONAL), "grid", "FixedSubspace", "group="),
+        (lambda: mf.infimum(mf.Penalty(), RADIUS), "grid", "Radius", "group="),
         (lambda: mf.infimum(risk, LINE, REFLECTION, "weak"), "over", "'weak'", "pick"),
         (lambda: mf.infimum(risk, LINE, over="weakly-invariant"), "group", "None", "pass"),
         (lambda: mf.infimum(risk, LINE, 3, "weakly-invariant"), "group", "int", "make"),

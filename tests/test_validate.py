@@ -139,6 +139,29 @@ def test_groups_that_turn_cells():
     assert row["tolerance"] > 1e-3
 
 
+def on_chart(grid):
+    data = mf.Data.gauss_hermite(grid.ambient_dim, 6, lambda x: np.cos(x.sum(-1)))
+    energy = mf.Risk(mf.Unit.bump(), data) + TAU * mf.Penalty() + TAU * mf.Entropy()
+    noise = mf.Group.swap() if grid.ambient_dim == 2 else None
+    return mf.Problem(mf.GradientFlow(energy, noise=noise), mf.Density.gaussian(grid, 0, 0.3), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("chart", "group"),
+    [
+        (mf.Chart.quotient(REFLECTION), REFLECTION),
+        (mf.Chart.fixed_subspace(mf.Group.swap()), mf.Group.swap()),
+    ],
+    ids=["half line", "fixed line"],
+)
+def test_claims_that_compare_laws_on_all_of_z_are_none_of_a_chart(chart, group):
+    problem = on_chart(mf.Grid.box(0 if group is REFLECTION else -4, 4, 30, chart=chart))
+    names = [row["claim"] for row in mf.validate(problem, group).rows]
+    assert {"mass-conserved", "reaches-gibbs", "si-tangent"} < set(names)
+    assert not {"wi-infimum", "law-averaged", "limit-invariant", *flow_claims.CLAIMS} & set(names)
+    refuses(lambda: mf.validate(problem, group, ["wi-infimum"]), "grid of Z", "without", "drop")
+
+
 def test_several_laws_are_each_a_limit():
     """Of the double well with attraction, the law on the side of the start."""
     grid = mf.Grid.box(-3, 3, 60)
@@ -397,6 +420,6 @@ def test_every_claim_has_a_source_and_a_need():
         assert claim.statement, name
         assert claim.source, name
         known = {"group", "risk", "diffusion", "fixed subspace", "particles"}
-        known |= {"squared loss", "few data", "periodic projection", *OTHERS}
+        known |= {"squared loss", "few data", "periodic projection", "grid of Z", *OTHERS}
         assert set(claim.needs) <= known, name
     assert module.CLAIMS is CLAIMS

@@ -51,8 +51,8 @@ class GradientFlow:
     Raises
     ------
     ValueError
-        If the energy is none, its diffusion is negative, the rate is negative or not finite, or
-        the frozen coordinates are no coordinates.
+        If the energy is none, its diffusion is negative, the rate is negative or not finite, the
+        frozen coordinates are no coordinates, or the noise would mix them with others.
 
     Examples
     --------
@@ -90,6 +90,8 @@ class GradientFlow:
         object.__setattr__(self, "frozen", _coordinates(self.frozen))
         if self.metric is not None:
             self._check_metric(self.metric)
+        if self.noise is not None and self.frozen:
+            _require_unmixed(self.noise, self.frozen)
 
     def _check_metric(self, metric: LazyMetric) -> None:
         check.instance("metric", metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")
@@ -176,3 +178,14 @@ def _coordinates(frozen: Sequence[int]) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise ValueError(f"frozen must name each coordinate once, got {list(found)}; {remedy}")
     return tuple(sorted(found))
+
+
+def _require_unmixed(noise: Group, frozen: Sequence[int]) -> None:
+    projection, kept = noise.projection(), list(frozen)
+    if kept[-1] >= len(projection):
+        return  # `moving` says what is wrong
+    if np.abs(np.delete(projection[kept], kept, axis=1)).max(initial=0.0) > 1e-12:
+        raise ValueError(
+            f"noise must not mix frozen coordinates with others, got {noise.name} and frozen "
+            f"{kept}; a law on E^G would leave it"
+        )

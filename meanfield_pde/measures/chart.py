@@ -132,7 +132,7 @@ class Chart(ABC):
         ValueError
             If E^G has not dimension 1 or 2.
         """
-        basis = group.fixed_basis()
+        basis = check.group(group).fixed_basis()
         if basis.shape[1] not in (1, 2):
             raise ValueError(
                 f"group must fix a subspace of dimension 1 or 2, got {basis.shape[1]} for "
@@ -150,6 +150,7 @@ class Chart(ABC):
         ValueError
             If the group is not made of reflections of axes alone.
         """
+        group = check.group(group)
         matrices = group.matrices if group.z is None else group.z
         signs = np.stack([np.diag(m) for m in matrices])
         axes = tuple(int(a) for a in np.flatnonzero((signs < 0).any(axis=0)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from meanfield_pde.measures.group import Group
 
 Array = npt.NDArray[np.float64]
 Function = Callable[..., Any]
@@ -117,3 +120,19 @@ def evaluate(name: str, function: Function, points: Array, *, finite: bool = Tru
             "change the function or the grid so that no point meets the singularity"
         )
     return result
+
+
+def group(value: Group) -> Group:
+    """Return ``value`` if it is a group; for modules that groups import.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if not hasattr(value, "fixed_basis"):
+        raise ValueError(
+            f"group must be a Group, got {type(value).__name__}; make one with the constructors "
+            "of mf.Group"
+        )
+    return value

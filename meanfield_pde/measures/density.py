@@ -215,7 +215,11 @@ class Density:
         return Density(self.grid, self.values / self.mass, self.remap_error / self.mass)
 
     def expect(self, function: Function) -> Any:
-        """Integral of ``function`` (of points z (..., d), with values (...) or (..., k))."""
+        """Integral of ``function`` (of points z (..., d), with values (...) or (..., k)).
+
+        On the radius a few points stand for each sphere: only for functions of the second degree,
+        or of |z|, is that its mean; for others draw a cloud by `sample`.
+        """
         values = self.grid.average(function, self.grid.points)
         result = np.tensordot(self.masses, values, axes=self.grid.dim)
         return float(result) if result.ndim == 0 else result

@@ -222,9 +222,13 @@ def _space(
     dim, other = (one.grid.dim if isinstance(one, Density) else one.dim for one in (mu, nu))
     if dim != other:
         raise ValueError(f"mu and nu must share a dimension, got {dim}, {other}; project one")
+    placed = [one.grid if isinstance(one, Density | Atoms) else None for one in (mu, nu)]
+    charts = [grid and grid.symmetric_chart for grid in placed]
+    if charts[0] != charts[1]:
+        raise ValueError(f"mu and nu must share a chart, got {charts}; see mf.lift and sample")
     if abs(mu.mass - nu.mass) > 1e-6 * max(mu.mass, nu.mass):
         raise ValueError(f"mu and nu must share a mass, got {mu.mass}, {nu.mass}; divide by them")
-    grids = [one.grid for one in (mu, nu) if isinstance(one, Density | Atoms) and one.grid]
+    grids = [grid for grid in placed if grid]
     grids += [Grid.torus(*period, cells=[1] * dim)] if period is not None else []
     tori = {(grid.lower, grid.upper) if grid.periodic else None for grid in grids} or {None}
     if len(tori) > 1 or flat and tori != {None}:

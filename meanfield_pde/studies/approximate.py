@@ -84,7 +84,8 @@ def symmetry_gap(
     Raises
     ------
     ValueError
-        If the data have more than 2000 distinct images, or the group does not act on them.
+        If the data have more than 2000 distinct images, or the group does not act on them
+        or on the points.
 
     Examples
     --------
@@ -99,6 +100,7 @@ def symmetry_gap(
     check.instance("group", group, Group, "make one with the constructors of mf.Group")
     points = Cloud(points).points
     risk.unit.check_dimensions(risk.data.dim, points.shape[1])
+    group.on_z(points.shape[1])
     images = _images(risk.data, group)
     distinct = _distinct(np.concatenate(images))
     if len(distinct) > MAX_IMAGES:

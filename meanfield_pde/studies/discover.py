@@ -29,7 +29,7 @@ of all later rounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,7 @@ def _problem(
         raise ValueError(
             "problem must live in a flat space, got a torus; a circle has no subspace {0}"
         )
-    flow = GradientFlow(problem.flow.energy.smooth, problem.flow.rate)
+    flow = replace(problem.flow, energy=problem.flow.energy.smooth)
     return Problem(flow, problem.initial, problem.t1), group
 
 

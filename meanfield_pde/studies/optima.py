@@ -104,8 +104,8 @@ def infimum(
     Raises
     ------
     ValueError
-        If the energy has entropy (see `gibbs`) or need not be convex, if a group is missing, or if
-        the fixed subspace misses the box.
+        If the energy has entropy (see `gibbs`) or need not be convex, if a group is missing, if
+        the fixed subspace misses the box, or if the grid has a chart of invariant laws.
 
     Examples
     --------
@@ -144,7 +144,18 @@ def infimum(
 
 
 def searched(grid: Grid) -> Grid:
-    """Return the grid whose box is searched."""
+    """Return the grid whose box is searched.
+
+    Raises
+    ------
+    ValueError
+        If the grid has a chart of invariant laws.
+    """
+    if grid.symmetric_chart is not None:
+        raise ValueError(
+            f"grid must be one of Z itself, got {grid.symmetric_chart}; for invariant laws take a "
+            "grid of Z, group= and over="
+        )
     if not isinstance(grid.chart, Polar):
         return grid
     radius, cells = grid.upper[0], 2 * grid.cells[0]

@@ -92,6 +92,7 @@ class Setting:
             "squared loss": risk is not None and isinstance(risk.loss, Squared),
             "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
+            "grid of Z": self.grid.symmetric_chart is None,
             "lazy metric": self.problem.flow.metric is not None,
         }
 

@@ -103,13 +103,13 @@ CLAIMS: dict[str, Claim] = {
     "law-averaged": Claim(
         "mu^G is an invariant law: of the same mass, nonnegative, and its own image",
         "Maass and Fontbona 2024, section 3",
-        ("group",),
+        ("group", "grid of Z"),
         law_averaged,
     ),
     "averages-commute": Claim(
         "averaging the network is averaging the law: Q_G Phi_mu = Phi_{mu^G}",
         "Maass and Fontbona 2024, Proposition 1",
-        ("group", "risk"),
+        ("group", "risk", "grid of Z"),
         averages_commute,
     ),
     "average-is-closest": Claim(

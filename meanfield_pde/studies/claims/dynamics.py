@@ -237,7 +237,7 @@ CLAIMS: dict[str, Claim] = {
     "limit-invariant": Claim(
         "the limit is weakly invariant, whatever the start",
         "Maass and Fontbona 2024, uniqueness of the minimiser",
-        ("group", "diffusion"),
+        ("group", "diffusion", "grid of Z"),
         limit_invariant,
     ),
     "cold-limit": Claim(

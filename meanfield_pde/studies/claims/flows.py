@@ -45,37 +45,37 @@ CLAIMS: dict[str, Claim] = {
     "wi-preserved": Claim(
         "the plain flow keeps a weakly invariant law weakly invariant",
         "Maass and Fontbona 2024, Theorem 3",
-        ("group",),
+        ("group", "grid of Z"),
         _stays_invariant("vanilla"),
     ),
     "da-preserves-wi": Claim(
         "the flow with data augmentation keeps a weakly invariant law weakly invariant",
         "Maass and Fontbona 2024, Theorem 3",
-        ("group", "risk"),
+        ("group", "risk", "grid of Z"),
         _stays_invariant("data-augmented"),
     ),
     "fa-preserves-wi": Claim(
         "the flow with feature averaging keeps a weakly invariant law weakly invariant",
         "Maass and Fontbona 2024, Theorem 3",
-        ("group", "risk"),
+        ("group", "risk", "grid of Z"),
         _stays_invariant("feature-averaged"),
     ),
     "ea-preserves-wi": Claim(
         "the flow of equivariant architectures keeps a weakly invariant law weakly invariant",
         "Maass and Fontbona 2024, Theorem 3: R(P # mu) is an invariant risk",
-        ("group", "risk", "periodic projection"),
+        ("group", "risk", "periodic projection", "grid of Z"),
         _stays_invariant("equivariant-architecture"),
     ),
     "da-equals-fa": Claim(
         "from a weakly invariant law, data augmentation and feature averaging give one flow",
         "Maass and Fontbona 2024, Theorem 4",
-        ("group", "risk"),
+        ("group", "risk", "grid of Z"),
         da_equals_fa,
     ),
     "vanilla-equals-da": Claim(
         "from a weakly invariant law, plain training and data augmentation give one flow",
         "Maass and Fontbona 2024, Theorem 4",
-        ("group", "risk"),
+        ("group", "risk", "grid of Z"),
         vanilla_equals_da,
     ),
 }

@@ -124,7 +124,7 @@ CLAIMS: dict[str, Claim] = {
     "wi-infimum": Claim(
         "weakly invariant laws reach the infimum of R^DA and of R^FA, and nothing lower",
         "Maass and Fontbona 2024, Theorem 2",
-        ("group", "risk"),
+        ("group", "risk", "grid of Z"),
         wi_infimum,
     ),
     "risk-of-invariant-models": Claim(
@@ -136,13 +136,13 @@ CLAIMS: dict[str, Claim] = {
     "si-is-worse": Claim(
         "the infimum over strongly invariant laws is above that over weakly invariant ones",
         "Maass and Fontbona 2024, Proposition 4",
-        ("group", "risk", "asked"),
+        ("group", "risk", "asked", "grid of Z"),
         si_is_worse,
     ),
     "si-suffices": Claim(
         "the infimum over strongly invariant laws is that over weakly invariant ones",
         "Maass and Fontbona 2024, Proposition 5",
-        ("group", "risk", "asked"),
+        ("group", "risk", "asked", "grid of Z"),
         si_suffices,
     ),
     "variants-convex": Claim(
