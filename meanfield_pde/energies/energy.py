@@ -72,6 +72,30 @@ class Functional(ABC):
         """
 
 
+class QuadraticFunctional(Functional):
+    """A functional ``1/2 <rho, W rho>`` with W symmetric: its potential says all of it."""
+
+    grid: Grid
+
+    @property
+    def constant(self) -> bool:
+        """Always false."""
+        return False
+
+    def value(self, rho: Array) -> float:
+        """Energy."""
+        return self.value_and_potential(rho)[0]
+
+    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
+        """Both from one product with W."""
+        potential = self.potential(rho)
+        return float(0.5 * (potential * rho).sum() * self.grid.volume), potential
+
+    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
+        """Potential of the mid-point: exact, the energy being quadratic."""
+        return self.potential(0.5 * (start + end))
+
+
 class Energy(ABC):
     """A functional of a measure; energies add and are scaled by numbers.
 

@@ -17,7 +17,7 @@ from numpy.polynomial.chebyshev import chebvander
 from scipy import fft
 
 from meanfield_pde.energies.derivative import Derivative
-from meanfield_pde.energies.energy import Batch, Energy, Functional
+from meanfield_pde.energies.energy import Batch, Energy, Functional, QuadraticFunctional
 from meanfield_pde.energies.quotient import (
     MatrixFunctional,
     MirroredFunctional,
@@ -274,7 +274,7 @@ def _avoid_zero(dz: Array, weights: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class ConvolutionFunctional(Functional):
+class ConvolutionFunctional(QuadraticFunctional):
     """``1/2 sum |K| |L| W_{K-L} rho_K rho_L`` by FFT."""
 
     grid: Grid
@@ -283,20 +283,6 @@ class ConvolutionFunctional(Functional):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_transform", fft.rfftn(self.kernel) * self.grid.volume)
-
-    @property
-    def constant(self) -> bool:
-        """Always false."""
-        return False
-
-    def value(self, rho: Array) -> float:
-        """Energy."""
-        return self.value_and_potential(rho)[0]
-
-    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
-        """Both from one convolution."""
-        potential = self.potential(rho)
-        return float(0.5 * (potential * rho).sum() * self.grid.volume), potential
 
     def potential(self, rho: Array) -> Array:
         """``sum_L |L| W_{K-L} rho_L``."""
@@ -309,7 +295,3 @@ class ConvolutionFunctional(Functional):
         else:
             change = change * self._transform
         return np.ascontiguousarray(fft.irfft(change, lengths[-1])[..., : cells[-1]])
-
-    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
-        """Potential of the mid-point: exact, the energy being quadratic."""
-        return self.potential(0.5 * (start + end))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import fft
 
 from meanfield_pde.energies.charted import gegenbauer
-from meanfield_pde.energies.energy import Functional
+from meanfield_pde.energies.energy import QuadraticFunctional
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Mirrors, Radius
 from meanfield_pde.measures.check import Array, Function
@@ -27,7 +27,7 @@ CHUNK = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class MirroredFunctional(Functional):
+class MirroredFunctional(QuadraticFunctional):
     """Convolution behind mirrors.
 
     Parameters
@@ -66,20 +66,6 @@ class MirroredFunctional(Functional):
     def _other(self) -> int:
         return 1 - self._axes[0]
 
-    @property
-    def constant(self) -> bool:
-        """Always false."""
-        return False
-
-    def value(self, rho: Array) -> float:
-        """Energy."""
-        return self.value_and_potential(rho)[0]
-
-    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
-        """Both from one convolution."""
-        potential = self.potential(rho)
-        return float(0.5 * (potential * rho).sum() * self.grid.volume), potential
-
     def potential(self, rho: Array) -> Array:
         """Mean over the orbit of ``W * rho``."""
         axes, cells, lengths = self._axes, self.grid.cells, self.kernel.shape
@@ -97,10 +83,6 @@ class MirroredFunctional(Functional):
             change = _kept(fft.idct(change, type=2, axis=axis, overwrite_x=True), axis, cells)
         return np.ascontiguousarray(change)
 
-    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
-        """Potential of the mid-point: exact, the energy being quadratic."""
-        return self.potential(0.5 * (start + end))
-
 
 def _kept(values: Array, axis: int, cells: tuple[int, ...]) -> Array:
     """Leave the padding of an axis out."""
@@ -108,33 +90,15 @@ def _kept(values: Array, axis: int, cells: tuple[int, ...]) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixFunctional(Functional):
+class MatrixFunctional(QuadraticFunctional):
     """``1/2 sum |K| |L| W_KL rho_K rho_L`` on a line, with a symmetric matrix."""
 
     grid: Grid
     matrix: Array
 
-    @property
-    def constant(self) -> bool:
-        """Always false."""
-        return False
-
-    def value(self, rho: Array) -> float:
-        """Energy."""
-        return self.value_and_potential(rho)[0]
-
-    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
-        """Both from one product."""
-        potential = self.potential(rho)
-        return float(0.5 * (potential @ rho) * self.grid.volume), potential
-
     def potential(self, rho: Array) -> Array:
         """``sum_L |L| W_KL rho_L``."""
         return np.asarray(self.matrix @ rho) * self.grid.volume
-
-    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
-        """Potential of the mid-point: exact, the energy being quadratic."""
-        return self.potential(0.5 * (start + end))
 
 
 def require_even(kernel: Array, axes: tuple[int, ...]) -> None:

@@ -41,7 +41,7 @@ def density_figure(solution: Solution) -> Figure:
     figure = Figure(figsize=(6.4, 3.8))
     axes = figure.subplots()
     _lines(axes, solution)
-    axes.set_ylabel(r"$\rho_t(z)$")
+    axes.set_ylabel(rf"$\rho_t({_letter(solution.densities[0].grid)})$")
     return figure
 
 
@@ -143,7 +143,7 @@ def _heat_maps(solution: Solution) -> Figure:
         axes.set_title(f"$t$ = {t:g}")
         axes.set_xlabel(f"${_letter(rho.grid)}_1$")
     row[0].set_ylabel(f"${_letter(rho.grid)}_2$")
-    figure.colorbar(image, ax=list(row), label=r"$\rho_t(z)$", pad=0.01)
+    figure.colorbar(image, ax=list(row), label=rf"$\rho_t({_letter(rho.grid)})$", pad=0.01)
     return figure
 
 
