@@ -104,7 +104,9 @@ def late(t):
             lambda: GradientFlow(ENERGY, noise=Group.swap(), frozen=(0,)),
             *("noise must not mix frozen", "swap and frozen [0]", "leave it"),
         ),
-        (lambda: GradientFlow(ENERGY, reaction=1.0), "reaction must be 0", "1.0", "birth-death"),
+        (lambda: GradientFlow(ENERGY, reaction=-1.0), "reaction must be", "-1", "birth and death"),
+        (lambda: GradientFlow(ENERGY, transport=False), "without transport", "got 0", "move"),
+        (lambda: GradientFlow(ENERGY, entropic=True), "without a reaction", "True", "reaction=1"),
         (lambda: GradientFlow(ENERGY, rate=late).speed(2.0), "rate at t = 2", "-1", "negative"),
         (lambda: GradientFlow(ENERGY, rate=late).clock(0, 2), "rate at t", "-0.25", "negative"),
         (

@@ -13,8 +13,9 @@ from meanfield_pde.case.settings import apply_setting
 from meanfield_pde.case.wording import CaseError, check_tables, suggestion
 
 if TYPE_CHECKING:
-    from meanfield_pde.case.schema import Schema
+    from meanfield_pde.case.schema import ReactionTable, Schema
     from meanfield_pde.energies.energy import Energy
+    from meanfield_pde.flows.gradient_flow import GradientFlow
     from meanfield_pde.flows.problem import Problem
     from meanfield_pde.lagrangian.dynamics import Dynamics
     from meanfield_pde.measures.grid import Grid
@@ -138,6 +139,8 @@ class Case:
             )
         noise = self.group if isinstance(grid.chart, FixedSubspace) else None
         flow = self._made("energy", lambda: GradientFlow(energy, rate, noise=noise, metric=metric))
+        if (given := schema.reaction) is not None:
+            flow = self._made("reaction", partial(_reacting, flow, given))
         flow = self._made("frozen", lambda: replace(flow, frozen=tuple(schema.frozen)))
         problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
         self._made("times", lambda: problem.save_times(schema.save))
@@ -218,6 +221,10 @@ def case_folder() -> Path:
     package = Path(__file__).parent.parent
     inside = package / "cases"
     return inside if inside.is_dir() else package.parent / "cases"
+
+
+def _reacting(flow: GradientFlow, table: ReactionTable) -> GradientFlow:
+    return replace(flow, reaction=table.rate, entropic=table.entropic, transport=table.transport)
 
 
 def list_cases() -> dict[str, str]:

@@ -271,6 +271,14 @@ class InverseRate(Table):
         return lambda t: self.value / (1.0 + t / self.time)
 
 
+class ReactionTable(Table):
+    """``[reaction]``: birth and death at a rate, as `meanfield_pde.GradientFlow` takes them."""
+
+    rate: Positive
+    entropic: bool = False
+    transport: bool = True
+
+
 class SolveTable(Table):
     """``[solve]``: arguments of `meanfield_pde.solve`.
 
@@ -345,6 +353,7 @@ class Schema(Table):
         GaussianInitial | MixtureInitial | UniformInitial | CosineInitial | LengthInitial,
         Field(discriminator="kind"),
     ]
+    reaction: ReactionTable | None = None
     frozen: list[Natural] = []
     group: (
         Annotated[

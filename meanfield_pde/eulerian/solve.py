@@ -120,6 +120,8 @@ def solve(
             f"initial must be a Density for the density solver, got "
             f"{type(problem.initial).__name__}; put it on a grid, or use mf.simulate"
         )
+    if problem.flow.reaction:
+        raise ValueError("reaction must be 0 in the density solver so far, got one; leave it out")
     require_confined(problem)
     tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
     if dt is not None:

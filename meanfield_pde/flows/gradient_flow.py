@@ -5,6 +5,11 @@ the gradient is multiplied by its inverse, the mobility; the entropy stays relat
 Euclidean space. The entropy's factor beta is the diffusion:
 its part of the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is
 a change of clock: the flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
+
+A reaction adds :math:`-s(t)\, \alpha\, (V_\mu - \int V_\mu\, d\mu)\, \mu`, birth and death,
+with V the first variation of the energy without its entropy, or with it (``entropic``). With both
+terms this is the gradient flow of the Wasserstein-Fisher-Rao metric, without transport that of
+Fisher and Rao.
 """
 
 from __future__ import annotations
@@ -36,7 +41,16 @@ class GradientFlow:
     rate : float or callable, optional
         Learning-rate schedule s(t) >= 0; 1 where it is left out.
     reaction : float
-        Birth-death rate; must be 0 in this version.
+        Rate alpha >= 0 of birth and death: mass is moved, at once, from where the first variation
+        is above its mean to where it is below (Rotskoff, Jelassi, Bruna and Vanden-Eijnden, arXiv
+        1902.01843).
+    entropic : bool
+        Whether the first variation that reacts is that of the whole energy, ``beta log rho``
+        included, and not of the energy without its entropy. Only then (or without diffusion) is the
+        flow with a reaction a gradient flow of the free energy, which else need not fall.
+    transport : bool
+        Whether mass is also transported. Without it there is neither drift nor diffusion: beta
+        acts in an entropic reaction alone.
     noise : Group, optional
         Where it is given the noise of particles is projected on the fixed subspace E^G, sqrt(2 s
         beta) P dB, and a law that lives on E^G stays there (Maass and Fontbona, arXiv 2405.19995,
@@ -51,8 +65,9 @@ class GradientFlow:
     Raises
     ------
     ValueError
-        If the energy is none, its diffusion is negative, the rate is negative or not finite, the
-        frozen coordinates are no coordinates, or the noise would mix them with others.
+        If the energy is none, its diffusion is negative, the rate or the reaction is negative or
+        not finite, nothing moves, the frozen coordinates are no coordinates, or the noise would mix
+        them with others.
 
     Examples
     --------
@@ -64,6 +79,8 @@ class GradientFlow:
     energy: Energy
     rate: Rate = None
     reaction: float = 0.0
+    entropic: bool = False
+    transport: bool = True
     noise: Group | None = None
     frozen: Sequence[int] = ()
     metric: LazyMetric | None = None
@@ -83,15 +100,30 @@ class GradientFlow:
             check.number("rate", self.rate, "give a positive number or a function of t", above=0)
         if self.noise is not None:
             check.instance("noise", self.noise, Group, "the noise is projected on its E^G")
-        if self.reaction != 0:
-            raise ValueError(
-                f"reaction must be 0, got {self.reaction!r}; birth-death is not in this version"
-            )
+        self._check_reaction()
         object.__setattr__(self, "frozen", _coordinates(self.frozen))
         if self.metric is not None:
             self._check_metric(self.metric)
         if self.noise is not None and self.frozen:
             _require_unmixed(self.noise, self.frozen)
+
+    def _check_reaction(self) -> None:
+        remedy = "give a rate of birth and death, 0 for none"
+        reaction = check.number("reaction", self.reaction, remedy, least=0)
+        object.__setattr__(self, "reaction", reaction)
+        if not reaction and not self.transport:
+            raise ValueError(
+                "reaction must be positive without transport, got 0; nothing would move"
+            )
+        if not reaction and self.entropic:
+            raise ValueError(
+                "entropic must be False without a reaction, got True; give reaction=1.0"
+            )
+
+    @property
+    def dissipative(self) -> bool:
+        """Whether the free energy falls along the flow, as it does along gradient flows."""
+        return self.reaction == 0 or self.energy.beta == 0 or self.entropic
 
     def _check_metric(self, metric: LazyMetric) -> None:
         check.instance("metric", metric, LazyMetric, "write mf.LazyMetric(scale=0.5)")

@@ -162,6 +162,8 @@ def simulate(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
+    if problem.flow.reaction:
+        raise ValueError("reaction must be 0 in the particle solver so far, got one; leave it out")
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
