@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.loss import CustomLoss as CustomLoss
     from meanfield_pde.energies.loss import Huber as Huber
     from meanfield_pde.energies.loss import Loss as Loss
+    from meanfield_pde.energies.payoff import KernelPayoff as KernelPayoff
+    from meanfield_pde.energies.payoff import ProductPayoff as ProductPayoff
     from meanfield_pde.energies.potential import Penalty as Penalty
     from meanfield_pde.energies.potential import Potential as Potential
     from meanfield_pde.energies.risk import Network as Network
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.variants import equivariant_architecture as equivariant_architecture
     from meanfield_pde.energies.variants import feature_averaged as feature_averaged
     from meanfield_pde.eulerian.flux import ScharfetterGummel as ScharfetterGummel
+    from meanfield_pde.eulerian.game_solution import GameSolution as GameSolution
     from meanfield_pde.eulerian.gibbs import GibbsError as GibbsError
     from meanfield_pde.eulerian.gibbs import gibbs as gibbs
     from meanfield_pde.eulerian.solution import Solution as Solution
@@ -38,10 +41,12 @@ if TYPE_CHECKING:
     from meanfield_pde.eulerian.solve import solve as solve
     from meanfield_pde.eulerian.stepper import B1 as B1
     from meanfield_pde.eulerian.stepper import Heun as Heun
+    from meanfield_pde.flows.game import ZeroSumGame as ZeroSumGame
     from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
     from meanfield_pde.flows.problem import Problem as Problem
     from meanfield_pde.lagrangian.dynamics import SGD as SGD
     from meanfield_pde.lagrangian.dynamics import Langevin as Langevin
+    from meanfield_pde.lagrangian.game_run import GameRun as GameRun
     from meanfield_pde.lagrangian.simulate import Run as Run
     from meanfield_pde.lagrangian.simulate import SimulationError as SimulationError
     from meanfield_pde.lagrangian.simulate import simulate as simulate
@@ -100,6 +105,8 @@ _HOMES = {
     "Entropy": "energies.energy",
     "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
+    "GameRun": "lagrangian.game_run",
+    "GameSolution": "eulerian.game_solution",
     "GaussianClasses": "energies.gaussian_classes",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
@@ -111,6 +118,7 @@ _HOMES = {
     "Huber": "energies.loss",
     "infimum": "studies.optima",
     "Interaction": "energies.interaction",
+    "KernelPayoff": "energies.payoff",
     "Langevin": "lagrangian.dynamics",
     "lazy_distance": "measures.lazy",
     "LazyMetric": "measures.lazy",
@@ -126,6 +134,7 @@ _HOMES = {
     "Penalty": "energies.potential",
     "Potential": "energies.potential",
     "Problem": "flows.problem",
+    "ProductPayoff": "energies.payoff",
     "project": "measures.symmetry",
     "Report": "studies.report",
     "residual": "studies.residual",
@@ -148,6 +157,7 @@ _HOMES = {
     "TeacherStudent": "studies.students",
     "Unit": "energies.unit",
     "validate": "studies.validate",
+    "ZeroSumGame": "flows.game",
 }
 """Where each public name lives: a module of this package."""
 

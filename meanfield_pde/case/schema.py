@@ -17,7 +17,7 @@ from meanfield_pde.case.energy import AnyEnergy
 from meanfield_pde.case.table import Count, Covariance, Natural, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
 from meanfield_pde.energies.sets import point_permutations
-from meanfield_pde.flows.gradient_flow import Rate
+from meanfield_pde.flows.schedule import Rate
 from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid

@@ -17,6 +17,7 @@ from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.reduction import Reduction, reduction
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.stepper import State, Stepper
+from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.measures import check
@@ -120,6 +121,8 @@ def solve(
             f"initial must be a Density for the density solver, got "
             f"{type(problem.initial).__name__}; put it on a grid, or use mf.simulate"
         )
+    if isinstance(problem.flow, ZeroSumGame):
+        raise ValueError("flow must be a GradientFlow in the density solver so far, got a game")
     if problem.flow.reaction:
         raise ValueError("reaction must be 0 in the density solver so far, got one; leave it out")
     require_confined(problem)

@@ -14,20 +14,17 @@ Fisher and Rao.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import quad
 
 from meanfield_pde.energies.energy import Energy
+from meanfield_pde.flows.reaction import require_reaction
+from meanfield_pde.flows.schedule import Rate, clock, require_rate, speed
 from meanfield_pde.measures import check
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.lazy import LazyMetric
-
-SAMPLES = 2000
-
-Rate = float | Callable[[float], float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,29 +93,16 @@ class GradientFlow:
                 f"energy must have a nonnegative factor of the entropy, got {self.energy.beta:g}; "
                 "negative diffusion is ill-posed"
             )
-        if self.rate is not None and not callable(self.rate):
-            check.number("rate", self.rate, "give a positive number or a function of t", above=0)
+        require_rate(self.rate)
         if self.noise is not None:
             check.instance("noise", self.noise, Group, "the noise is projected on its E^G")
-        self._check_reaction()
+        reaction = require_reaction(self.reaction, self.entropic, self.transport)
+        object.__setattr__(self, "reaction", reaction)
         object.__setattr__(self, "frozen", _coordinates(self.frozen))
         if self.metric is not None:
             self._check_metric(self.metric)
         if self.noise is not None and self.frozen:
             _require_unmixed(self.noise, self.frozen)
-
-    def _check_reaction(self) -> None:
-        remedy = "give a rate of birth and death, 0 for none"
-        reaction = check.number("reaction", self.reaction, remedy, least=0)
-        object.__setattr__(self, "reaction", reaction)
-        if not reaction and not self.transport:
-            raise ValueError(
-                "reaction must be positive without transport, got 0; nothing would move"
-            )
-        if not reaction and self.entropic:
-            raise ValueError(
-                "entropic must be False without a reaction, got True; give reaction=1.0"
-            )
 
     @property
     def dissipative(self) -> bool:
@@ -161,45 +145,17 @@ class GradientFlow:
         ValueError
             If the schedule is negative or not finite at t.
         """
-        if self.rate is None:
-            return 1.0
-        try:
-            value = self.rate(t) if callable(self.rate) else self.rate
-        except ArithmeticError as error:
-            raise ValueError(
-                f"rate must be finite at t = {t:g}, got {type(error).__name__}: {error}; "
-                "a schedule is needed on the whole of [0, t1]"
-            ) from None
-        return check.number(f"rate at t = {t:g}", value, "a schedule is never negative", least=0)
-
-    def _rough_clock(self, t0: float, t1: float) -> float:
-        """Mid-point rule: blunt, but no pulse longer than a sample slips through."""
-        middles = t0 + (np.arange(SAMPLES) + 0.5) * ((t1 - t0) / SAMPLES)
-        return float(np.mean([self.speed(float(t)) for t in middles]) * (t1 - t0))
+        return speed(self.rate, t)
 
     def clock(self, t0: float, t1: float) -> float:
-        """Time of the flow of rate 1 that passes from t0 to t1: ``int s dt``."""
-        if not callable(self.rate):
-            return self.speed(t0) * (t1 - t0)
-        if t1 == t0:
-            return 0.0
-        for t in np.linspace(t0, t1, 9):
-            self.speed(float(t))
-        value, error, *_ = quad(
-            self.speed, t0, t1, epsabs=1e-13, epsrel=1e-12, limit=500, full_output=1
-        )
-        rough = self._rough_clock(t0, t1)
-        if abs(rough - value) > 0.01 * (1e-3 * (t1 - t0) + abs(rough)):
-            raise ValueError(
-                f"rate must be smooth between save times on [{t0:g}, {t1:g}], got {value:g} "
-                f"by adaptive quadrature and {rough:g} by {SAMPLES} samples; save where it jumps"
-            )
-        if error > 1e-8 * (1 + abs(value)):
-            raise ValueError(
-                f"rate must be integrable on [{t0:g}, {t1:g}], got an integral {value:g} with "
-                f"error {error:.1g}; give a smoother schedule or more save times"
-            )
-        return float(value)
+        """Time of the flow of rate 1 that passes from t0 to t1: ``int s dt``.
+
+        Raises
+        ------
+        ValueError
+            If the schedule is negative, not integrable, or jumps between the two.
+        """
+        return clock(self.rate, t0, t1)
 
 
 def _coordinates(frozen: Sequence[int]) -> tuple[int, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
+from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -14,16 +16,27 @@ from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 
 Sampler = Callable[[int, np.random.Generator], Array]
+Law = Density | Cloud | Sampler
+
+if TYPE_CHECKING:  # a type variable with a default; Python has them from 3.13 on
+    from typing_extensions import TypeVar
+
+    Flow = TypeVar("Flow", GradientFlow, ZeroSumGame, default=GradientFlow)
+    Initial = TypeVar("Initial", Law, tuple[Law, Law], default=Law)
+else:
+    from typing import TypeVar
+
+    Flow, Initial = TypeVar("Flow"), TypeVar("Initial")
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Generic[Flow, Initial]):
     """What is to be solved.
 
     Parameters
     ----------
-    flow : GradientFlow
-    initial : Density, Cloud or callable
+    flow : GradientFlow or ZeroSumGame
+    initial : Density, Cloud or callable, or a pair of these for a game
         Initial law. Particles are drawn from it: from a density; from a cloud (its own points where
         the numbers agree and weights are equal); or by a function ``(n, rng) -> points (n, d)``,
         for laws in high dimension. The density solver needs a Density.
@@ -36,31 +49,21 @@ class Problem:
         If the initial law or the end time is unusable.
     """
 
-    flow: GradientFlow
-    initial: Density | Cloud | Sampler
+    flow: Flow
+    initial: Initial
     t1: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.flow, GradientFlow):
+        if isinstance(self.flow, ZeroSumGame):
+            _require_pair(self.initial)
+        elif isinstance(self.flow, GradientFlow):
+            _require_law("initial", self.initial)
+            _require_movable(self.flow, self.initial)
+        else:
             raise ValueError(
-                f"flow must be a mf.GradientFlow, got {type(self.flow).__name__}; "
-                "write mf.GradientFlow(energy)"
+                f"flow must be a mf.GradientFlow or a mf.ZeroSumGame, got "
+                f"{type(self.flow).__name__}; write mf.GradientFlow(energy)"
             )
-        if not isinstance(self.initial, Density | Cloud) and not callable(self.initial):
-            raise ValueError(
-                f"initial must be a Density, a Cloud or a sampler, got "
-                f"{type(self.initial).__name__}; for example mf.Density.gaussian(grid, 0, 1)"
-            )
-        if isinstance(self.initial, Density | Cloud) and self.initial.mass <= 0:
-            raise ValueError("initial must have positive mass, got 0; put mass somewhere")
-        if isinstance(self.initial, Density | Cloud):
-            law = self.initial.grid if isinstance(self.initial, Density) else self.initial
-            self.flow.moving(law.dim)
-            if getattr(law, "chart", None) is not None and self.flow.frozen:
-                raise ValueError(
-                    f"frozen must be left out on a chart, got {list(self.flow.frozen)}; there "
-                    "coordinates of the grid are none of the parameters"
-                )
         t1 = check.number("t1", self.t1, "give a positive end time", above=0)
         object.__setattr__(self, "t1", t1)
 
@@ -88,28 +91,81 @@ class Problem:
         return np.minimum(times, self.t1)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw the initial positions of n particles, shape (n, d).
+        """Draw the initial positions of n particles, shape (n, d); of a game, see `drawn`.
 
         Raises
         ------
         ValueError
             If the initial mass is not 1, which the particles share among them.
         """
-        if isinstance(self.initial, Density | Cloud) and abs(self.initial.mass - 1) > 1e-5:
+        assert not isinstance(self.initial, tuple)
+        return drawn(self.initial, n, rng)
+
+
+Game = Problem[ZeroSumGame, tuple[Law, Law]]
+"""A problem of two players."""
+
+
+def drawn(law: Law, n: int, rng: np.random.Generator) -> Array:
+    """Draw n particles of an initial law, shape (n, d).
+
+    Raises
+    ------
+    ValueError
+        If its mass is not 1, which the particles share among them.
+    """
+    if isinstance(law, Density | Cloud) and abs(law.mass - 1) > 1e-5:
+        raise ValueError(
+            f"initial must have mass 1 for particles, got {law.mass:g}; "
+            "divide by the mass, as Density.normalised() does"
+        )
+    if isinstance(law, Cloud) and np.ptp(law.weights) == 0 and law.size == n:
+        return law.points.copy()
+    if isinstance(law, Density | Cloud):
+        return law.sample(n, rng)
+    points = check.array("initial(n, rng)", law(n, rng), "return points (n, d)")
+    if points.ndim != 2 or len(points) != n:
+        raise ValueError(
+            f"initial(n, rng) must return points of shape ({n}, d), got {points.shape}; "
+            "return one row a particle"
+        )
+    return points
+
+
+def _require_pair(initial: Any) -> None:
+    if not isinstance(initial, tuple | list) or len(initial) != 2:
+        raise ValueError(
+            f"initial must be a pair of laws in a game, got {type(initial).__name__}; "
+            "write initial=(p0, q0)"
+        )
+    for name, law in zip(("initial[0]", "initial[1]"), initial, strict=True):
+        _require_law(name, law)
+        chart = law.grid.chart if isinstance(law, Density) else None
+        if chart is not None:
             raise ValueError(
-                f"initial must have mass 1 for particles, got {self.initial.mass:g}; "
-                "divide by the mass, as Density.normalised() does"
+                f"{name} must be on a grid without a chart in a game, got "
+                f"{type(chart).__name__}; use Grid.box or Grid.torus"
             )
-        if isinstance(self.initial, Cloud):
-            equal = np.ptp(self.initial.weights) == 0
-            if equal and self.initial.size == n:
-                return self.initial.points.copy()
-        if isinstance(self.initial, Density | Cloud):
-            return self.initial.sample(n, rng)
-        points = check.array("initial(n, rng)", self.initial(n, rng), "return points (n, d)")
-        if points.ndim != 2 or len(points) != n:
-            raise ValueError(
-                f"initial(n, rng) must return points of shape ({n}, d), got {points.shape}; "
-                "return one row a particle"
-            )
-        return points
+
+
+def _require_law(name: str, law: Any) -> None:
+    if not isinstance(law, Density | Cloud) and not callable(law):
+        raise ValueError(
+            f"{name} must be a Density, a Cloud or a sampler, got "
+            f"{type(law).__name__}; for example mf.Density.gaussian(grid, 0, 1)"
+        )
+    if isinstance(law, Density | Cloud) and law.mass <= 0:
+        raise ValueError(f"{name} must have positive mass, got 0; put mass somewhere")
+
+
+def _require_movable(flow: GradientFlow, law: Any) -> None:
+    """Raise where a law's dimension or chart does not fit the coordinates that are frozen."""
+    if not isinstance(law, Density | Cloud):
+        return
+    space = law.grid if isinstance(law, Density) else law
+    flow.moving(space.dim)
+    if getattr(space, "chart", None) is not None and flow.frozen:
+        raise ValueError(
+            f"frozen must be left out on a chart, got {list(flow.frozen)}; there "
+            "coordinates of the grid are none of the parameters"
+        )

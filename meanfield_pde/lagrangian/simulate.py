@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
@@ -162,6 +163,8 @@ def simulate(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
+    if isinstance(problem.flow, ZeroSumGame):
+        raise ValueError("flow must be a GradientFlow in the particle solver so far, got a game")
     if problem.flow.reaction:
         raise ValueError("reaction must be 0 in the particle solver so far, got one; leave it out")
     particles = check.count("particles", particles, "10000 is a good number")

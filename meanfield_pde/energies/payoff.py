@@ -1,0 +1,253 @@
+r"""Payoffs of zero-sum games: ``f(x, y)``, which one player lowers and the other raises.
+
+The expected payoff of two laws is :math:`\int\int f(x, y)\, \mu(dx)\, \nu(dy)`; its first variation
+in the first law is :math:`\int f(x, y)\, \nu(dy)`, in the second :math:`\int f(x, y)\, \mu(dx)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from meanfield_pde.energies.derivative import Derivative
+from meanfield_pde.measures import check
+from meanfield_pde.measures.check import Array, Function
+from meanfield_pde.measures.cloud import Cloud
+from meanfield_pde.measures.grid import Grid
+
+PAIRS = 2_000_000
+"""Pairs of points that are evaluated at once."""
+
+
+class PayoffMatrix(ABC):
+    """A payoff at the cells of two grids; densities are arrays of the grids' shapes."""
+
+    @abstractmethod
+    def first(self, q: Array) -> Array:
+        """First variation in the first law, ``int f(x, y) q(y) dy`` at the cells of its grid."""
+
+    @abstractmethod
+    def second(self, p: Array) -> Array:
+        """First variation in the second law, ``int f(x, y) p(x) dx`` at the cells of its grid."""
+
+    @abstractmethod
+    def value(self, p: Array, q: Array) -> float:
+        """Return the expected payoff."""
+
+
+class Payoff(ABC):
+    """Function f(x, y) of the parameters of two players; the first lowers it."""
+
+    @abstractmethod
+    def on(self, first: Grid, second: Grid) -> PayoffMatrix:
+        """Evaluate the payoff at the cell centres of two grids.
+
+        Raises
+        ------
+        ValueError
+            If it is not finite there, has the wrong shape, or not the period of a torus.
+        """
+
+    @abstractmethod
+    def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
+        """Velocities of both players' points: down, and up, the gradient of their potential."""
+
+    @abstractmethod
+    def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
+        """First variations at the points of each cloud, in the law of the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelPayoff(Payoff):
+    """Payoff given as a function of both players' parameters.
+
+    Parameters
+    ----------
+    function : callable
+        f: points x (..., d) and y (..., e), which broadcast, to values (...).
+
+    Raises
+    ------
+    ValueError
+        When it meets grids or clouds on which f is not finite or has the wrong shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f = KernelPayoff(lambda x, y: np.cos(x - y)[..., 0])
+    >>> down, up = f.drifts(Cloud([[0.0]]), Cloud([[np.pi / 2]]))
+    >>> down.round(12).tolist(), up.round(12).tolist()
+    ([[-1.0]], [[-1.0]])
+    """
+
+    function: Function
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ValueError(
+                f"function must be callable, got {self.function!r}; "
+                "for example lambda x, y: np.cos(x - y)[..., 0]"
+            )
+
+    def on(self, first: Grid, second: Grid) -> PayoffMatrix:
+        """Evaluate the payoff at all pairs of cell centres."""
+        x, y = first.places.reshape(-1, first.dim), second.places.reshape(-1, second.dim)
+        return DenseMatrix(first, second, self._pairs(x, y))
+
+    def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
+        """``-grad_x int f dnu`` and ``+grad_y int f dmu`` at the points of each cloud."""
+        f, d, e = self.function, mu.dim, nu.dim
+        in_x = Derivative("payoff", lambda z: f(z[..., e:], z[..., :e]), fixed=e)
+        in_y = Derivative("payoff", lambda z: f(z[..., :d], z[..., d:]), fixed=d)
+        return -_mean_gradient(in_x, mu, nu), _mean_gradient(in_y, nu, mu)
+
+    def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
+        """``int f dnu`` and ``int f dmu`` at the points of each cloud."""
+        matrix = self._pairs(mu.points, nu.points)
+        return matrix @ nu.weights, mu.weights @ matrix
+
+    def _pairs(self, x: Array, y: Array) -> Array:
+        """Values at all pairs, shape (n, m)."""
+        shape = (len(x), len(y))
+        wide = np.concatenate(
+            [
+                np.broadcast_to(x[:, None, :], (*shape, x.shape[1])),
+                np.broadcast_to(y[None, :, :], (*shape, y.shape[1])),
+            ],
+            axis=-1,
+        )
+        d = x.shape[1]
+        return check.evaluate("payoff", lambda z: self.function(z[..., :d], z[..., d:]), wide)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductPayoff(Payoff):
+    """Payoff ``sum_k a_k(x) b_k(y)``, of a rank that stays low on any grid and cloud.
+
+    Parameters
+    ----------
+    terms : sequence of pairs of callables
+        a_k: points (..., d) to (...), and b_k: points (..., e) to (...).
+
+    Raises
+    ------
+    ValueError
+        If there are no terms, or they are not pairs of functions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b = (lambda x: np.cos(x[..., 0])), (lambda y: np.sin(y[..., 0]))
+    >>> f = ProductPayoff([(a, b)])
+    >>> f.variations(Cloud([[0.0]]), Cloud([[np.pi / 2]]))
+    (array([1.]), array([1.]))
+    """
+
+    terms: Sequence[tuple[Function, Function]]
+    _factors: tuple[tuple[Derivative, Derivative], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        remedy = "give pairs such as [(lambda x: np.cos(x[..., 0]), lambda y: np.sin(y[..., 0]))]"
+        terms = tuple(tuple(term) for term in self.terms)
+        if not terms or any(len(term) != 2 or not all(map(callable, term)) for term in terms):
+            raise ValueError(f"terms must be pairs of functions, got {self.terms!r}; {remedy}")
+        object.__setattr__(self, "terms", terms)
+        factors = tuple(
+            (Derivative(f"factor {k} of x", a), Derivative(f"factor {k} of y", b))
+            for k, (a, b) in enumerate(self.terms)
+        )
+        object.__setattr__(self, "_factors", factors)
+
+    def on(self, first: Grid, second: Grid) -> PayoffMatrix:
+        """Evaluate the factors at the cell centres."""
+        a, b = self._values(first.places, second.places)
+        return LowRankMatrix(first, second, a, b)
+
+    def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
+        """``-grad_x int f dnu`` and ``+grad_y int f dmu`` at the points of each cloud."""
+        a, b = self._values(mu.points, nu.points)
+        means = a @ mu.weights, b @ nu.weights
+        down, up = np.zeros_like(mu.points), np.zeros_like(nu.points)
+        for k, (in_x, in_y) in enumerate(self._factors):
+            down -= means[1][k] * in_x(mu.points)
+            up += means[0][k] * in_y(nu.points)
+        return down, up
+
+    def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
+        """``int f dnu`` and ``int f dmu`` at the points of each cloud."""
+        a, b = self._values(mu.points, nu.points)
+        return (b @ nu.weights) @ a, (a @ mu.weights) @ b
+
+    def _values(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Factors at points (..., d) and (..., e), each with a first axis over the terms."""
+        a = np.stack([check.evaluate(f"factor {k}", f, x) for k, (f, _) in enumerate(self.terms)])
+        b = np.stack([check.evaluate(f"factor {k}", f, y) for k, (_, f) in enumerate(self.terms)])
+        return a, b
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMatrix(PayoffMatrix):
+    """Payoff at all pairs of cells, shape (cells of the first, cells of the second)."""
+
+    grid: Grid
+    other: Grid
+    matrix: Array
+
+    def first(self, q: Array) -> Array:
+        """``int f(x, y) q(y) dy``."""
+        return (self.matrix @ q.ravel() * self.other.volume).reshape(self.grid.shape)
+
+    def second(self, p: Array) -> Array:
+        """``int f(x, y) p(x) dx``."""
+        return (p.ravel() @ self.matrix * self.grid.volume).reshape(self.other.shape)
+
+    def value(self, p: Array, q: Array) -> float:
+        """Return the expected payoff."""
+        return float((p * self.first(q)).sum() * self.grid.volume)
+
+
+@dataclass(frozen=True, eq=False)
+class LowRankMatrix(PayoffMatrix):
+    """Factors at the cells of each grid, arrays (rank, *shape)."""
+
+    grid: Grid
+    other: Grid
+    left: Array
+    right: Array
+
+    def first(self, q: Array) -> Array:
+        """``int f(x, y) q(y) dy``."""
+        axes = tuple(range(1, self.right.ndim))
+        means = (self.right * q).sum(axis=axes) * self.other.volume
+        return np.asarray(np.tensordot(means, self.left, axes=1))
+
+    def second(self, p: Array) -> Array:
+        """``int f(x, y) p(x) dx``."""
+        axes = tuple(range(1, self.left.ndim))
+        means = (self.left * p).sum(axis=axes) * self.grid.volume
+        return np.asarray(np.tensordot(means, self.right, axes=1))
+
+    def value(self, p: Array, q: Array) -> float:
+        """Return the expected payoff."""
+        return float((p * self.first(q)).sum() * self.grid.volume)
+
+
+def _mean_gradient(derivative: Derivative, moved: Cloud, other: Cloud) -> Array:
+    """Gradient at the points of one cloud, in the mean over another, in chunks of pairs."""
+    found = np.empty_like(moved.points)
+    rows = max(1, PAIRS // other.size)
+    for start in range(0, moved.size, rows):
+        points = moved.points[start : start + rows]
+        shape = (len(points), other.size)
+        pairs = np.concatenate(
+            [
+                np.broadcast_to(other.points[None, :, :], (*shape, other.dim)),
+                np.broadcast_to(points[:, None, :], (*shape, points.shape[1])),
+            ],
+            axis=-1,
+        )
+        found[start : start + rows] = np.einsum("j,ijd->id", other.weights, derivative(pairs))
+    return found

@@ -1,0 +1,65 @@
+"""What the particle solver returns for a game."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from meanfield_pde.flows.problem import Game
+from meanfield_pde.lagrangian.dynamics import Dynamics
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.cloud import Cloud
+
+
+@dataclass(frozen=True, eq=False)
+class GameRun:
+    """Particles of both players at the saved times.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        None for a run that was read from a file.
+    times : array (n_times,)
+    points : pair of arrays (n_times, seeds, particles, d)
+    seed : int
+        Replica r was driven by ``numpy.random.default_rng([seed, r])``.
+    dynamics : Dynamics
+    result : str
+        What happened, in a sentence.
+    """
+
+    problem: Game | None
+    times: Array
+    points: tuple[Array, Array]
+    seed: int
+    dynamics: Dynamics
+    result: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def particles(self) -> int:
+        """Number of particles of each player in each replica."""
+        return int(self.points[0].shape[2])
+
+    @property
+    def seeds(self) -> int:
+        """Number of replicas."""
+        return int(self.points[0].shape[1])
+
+    def at(self, t: float) -> list[tuple[Cloud, Cloud]]:
+        """Clouds of both players, of all replicas, at a saved time.
+
+        Raises
+        ------
+        ValueError
+            If t was not saved.
+        """
+        index = int(np.abs(self.times - t).argmin())
+        if abs(self.times[index] - t) > 1e-12 * max(1.0, abs(t)):
+            raise ValueError(
+                f"t = {t:g} was not saved, only {self.times.tolist()}; pass it in save="
+            )
+        first, second = (points[index] for points in self.points)
+        return [(Cloud(x), Cloud(y)) for x, y in zip(first, second, strict=True)]
