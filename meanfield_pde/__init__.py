@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.discover import discover as discover
     from meanfield_pde.studies.files import StorageError as StorageError
+    from meanfield_pde.studies.fluctuations import fluctuations as fluctuations
     from meanfield_pde.studies.optima import Optimum as Optimum
     from meanfield_pde.studies.optima import infimum as infimum
     from meanfield_pde.studies.regression import linear_regression_gap as linear_regression_gap
@@ -100,6 +101,7 @@ _HOMES = {
     "Entropy": "energies.energy",
     "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
+    "fluctuations": "studies.fluctuations",
     "GaussianClasses": "energies.gaussian_classes",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
