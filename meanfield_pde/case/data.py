@@ -211,7 +211,7 @@ class RadiiData(Table):
 
 
 class SamplesData(Table):
-    """Samples as they are: rows of ``x`` with targets ``y``, of equal weight where none is given."""
+    """Samples as they are: rows of ``x`` with targets ``y``, of equal weight if none is given."""
 
     kind: Literal["samples"]
     x: Annotated[Points, Field(min_length=1)]

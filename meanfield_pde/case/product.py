@@ -57,7 +57,10 @@ class ProductInitial(Table):
     def build(self, grid: Grid) -> Density:
         """Make the density, with exact masses of the cells."""
         if grid.periodic or grid.chart is not None:
-            raise ValueError("kind 'product' needs a box without a chart, got another; use gaussian")
+            raise ValueError(
+                "kind 'product' needs a box without a chart, got a "
+                f"{'torus' if grid.periodic else 'chart'}; use gaussian"
+            )
         if len(self.factors) != grid.dim:
             raise ValueError(
                 f"factors must be one for each of the {grid.dim} coordinates of the grid, got "

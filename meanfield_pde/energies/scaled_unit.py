@@ -1,4 +1,4 @@
-"""Units times an output weight: networks whose output layer is trained, with weights of any sign."""
+"""Units times an output weight: networks that train their output layer, too."""
 
 from __future__ import annotations
 

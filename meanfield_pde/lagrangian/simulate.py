@@ -243,7 +243,7 @@ def _advance(
 
 
 def equal_steps(start: float, end: float, longest: float) -> tuple[int, float]:
-    """Number and length of the equal steps of an interval that are no longer than ``longest``."""
+    """Return number and length of the steps of an interval, equal and at most ``longest``."""
     steps = int(np.ceil((end - start) / longest * (1 - 1e-9)))
     return steps, (end - start) / max(steps, 1)
 

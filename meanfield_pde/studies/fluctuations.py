@@ -6,10 +6,10 @@ it converges as N grows, at every time. At the start it is what independent samp
 :math:`\mu_t`, the resampling bound, since the drift corrects what the samples err by.
 
 Since the outputs become normal, the squared error of a replica is distributed as a weighted sum of
-chi-squared numbers. Its mean over replicas is given the interval of one chi-squared number with the
-same variance (Satterthwaite), by the covariance of the outputs between replicas. With 16 to 64
-replicas 95 % intervals by Student's t cover 87 to 94 %, by the bootstrap 86 to 95 %: the mean of few
-squares is skewed. By chi-squared numbers they cover 95 to 98 %.
+chi-squared numbers. Its mean over replicas is given the interval of one chi-squared number with
+the same variance (Satterthwaite), by the covariance of the outputs between replicas. With 16 to 64
+replicas 95 % intervals by Student's t cover 87 to 94 %, by the bootstrap 86 to 95 %: the mean of
+few squares is skewed. By chi-squared numbers they cover 95 to 98 %.
 """
 
 from __future__ import annotations
@@ -186,9 +186,7 @@ def too_crude(risk: Risk, n: int, gaps: Array, error: float) -> bool:
     return shift(risk, n, gaps, error) > SMALL * 0.5 * (high - low)
 
 
-def _verdict(
-    risk: Risk, n: int, gaps: Array, limit: Limit, k: int, alarm: float
-) -> bool | None:
+def _verdict(risk: Risk, n: int, gaps: Array, limit: Limit, k: int, alarm: float) -> bool | None:
     if too_crude(risk, n, gaps, float(limit.errors[k])):
         return False
     if limit.times[k] > 0:
@@ -229,7 +227,7 @@ def _required(problem: Problem) -> tuple[Risk, Density]:
     risk = next((leaf for leaf in found if leaf is not None), None)
     if risk is None:
         raise ValueError(
-            "problem must have a risk, whose outputs fluctuate, got an energy without; add a mf.Risk"
+            "problem must have a risk, whose outputs fluctuate, got none; add a mf.Risk"
         )
     initial = problem.initial
     if not isinstance(initial, Density) or initial.grid.symmetric_chart is not None:

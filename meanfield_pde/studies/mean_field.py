@@ -1,11 +1,11 @@
 r"""Outputs of the mean-field law over time, with a measured error: what particles fluctuate about.
 
-Without diffusion a law at time t is the image of the first one, so a rule of quadrature for the one
-becomes, moved, a rule for the other: a weighted cloud, with Gauss points in every cell of the
-initial density. It takes the particles' own Euler steps, whose error both then share. With diffusion
-the density solver gives the law. Either is refined once, for its error: more points in a cell, or
-half the spacing and a quarter of the tolerance. Each starts from the law that particles are drawn
-from, constant in every cell.
+Without diffusion a law at time t is the image of the first one, so a rule of quadrature for the
+one becomes, moved, a rule for the other: a weighted cloud, with Gauss points in every cell of the
+initial density. It takes the particles' own Euler steps, whose error both then share. With
+diffusion the density solver gives the law. Either is refined once, for its error: more points in a
+cell, or half the spacing and a quarter of the tolerance. Each starts from the law that particles
+are drawn from, constant in every cell.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def limit_of(
     options: Mapping[str, Any],
     reference: str = "auto",
 ) -> Limit:
-    """Outputs of a problem's law, by a cloud where there is no diffusion, else by the density.
+    """Find the outputs of a problem's law, by a cloud where there is no diffusion, else by the density.
 
     Raises
     ------
@@ -99,9 +99,7 @@ def _by_cloud(problem: Problem, risk: Risk, times: Array, dt: float) -> Limit:
     return _limit(risk, times, coarse, fine, f"cloud of {fine[0].size} points")
 
 
-def _by_density(
-    problem: Problem, risk: Risk, times: Array, options: Mapping[str, Any]
-) -> Limit:
+def _by_density(problem: Problem, risk: Risk, times: Array, options: Mapping[str, Any]) -> Limit:
     assert isinstance(problem.initial, Density)
     finer = {**options, "tolerance": 0.25 * options.get("tolerance", 1e-3)}
     if finer.get("dt"):
@@ -163,5 +161,5 @@ def squared_norm(risk: Risk, gap: Array) -> Array:
 
 
 def replica_outputs(risk: Risk, points: Array) -> Array:
-    """Outputs of clouds (replicas, n, d) of equal weights, shape (replicas, data, outputs)."""
+    """Return outputs of clouds (replicas, n, d) of equal weights, shape (replicas, data, outputs)."""
     return np.array([risk.predict(Cloud(replica)) for replica in points])
