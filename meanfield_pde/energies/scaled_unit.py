@@ -12,7 +12,7 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ScaledUnit(Unit):
     """``c sigma(x; b)`` with z = (c, b), for another unit sigma.
 

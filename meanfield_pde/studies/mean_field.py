@@ -63,7 +63,7 @@ def limit_of(
     options: Mapping[str, Any],
     reference: str = "auto",
 ) -> Limit:
-    """Find the outputs of a problem's law, by a cloud where there is no diffusion, else by the density.
+    """Find a law's outputs, by a cloud where there is no diffusion, else by the density.
 
     Raises
     ------
@@ -161,5 +161,5 @@ def squared_norm(risk: Risk, gap: Array) -> Array:
 
 
 def replica_outputs(risk: Risk, points: Array) -> Array:
-    """Return outputs of clouds (replicas, n, d) of equal weights, shape (replicas, data, outputs)."""
+    """Return outputs of clouds (replicas, n, d), of shape (replicas, data, outputs)."""
     return np.array([risk.predict(Cloud(replica)) for replica in points])
