@@ -35,7 +35,7 @@ from meanfield_pde.studies.report import Report
 NUMBER = "N E|f_N - f|^2"
 COLUMNS = ("particles", "time", NUMBER, "low", "high", "resampling", "ratio", "of reference")
 LEVEL = 0.95
-ALARM = 0.01
+ALARM = 1e-3
 """Probability that the start is judged wrong, for all N together."""
 SMALL = 0.25
 """Share of an interval's half width that the reference may be off."""
@@ -127,7 +127,7 @@ def fluctuations(
         "errors": limit.errors,
         **_density_off(problem, risk, limit, options),
     }
-    title = f"Fluctuations about the mean-field limit, {seeds} replicas"
+    title = f"Fluctuations about the mean-field limit, {seeds} replicas, dt = {dt:g}"
     return Report(title, COLUMNS, tuple(rows), tuple(verdicts), _notes(limit, details), details)
 
 
@@ -212,7 +212,7 @@ def _notes(limit: Limit, details: Mapping[str, Any]) -> tuple[str, ...]:
         "refinement; 'of reference' is the most that this may have moved the number, in half "
         f"widths of its 95 % interval. A row fails above {SMALL:g}.",
         "'resampling' is the number of independent samples of the law at that time. The start "
-        f"must agree with it, to {1 - ALARM:.0%} for all N together.",
+        f"must agree with it, to {1 - ALARM:.1%} for all N together.",
     )
     if "density off" not in details:
         bias = "The bias of the particles' Euler steps is part of the number."

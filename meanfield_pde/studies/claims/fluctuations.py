@@ -21,10 +21,10 @@ from meanfield_pde.studies.setting import Setting
 
 PARTICLES, REPLICAS = 128, 48
 ALARM = 1e-3
-VANISHED = 2e-3
+VANISHED = 3e-3
 """Share of the first fluctuations below which they count as gone."""
 SAMPLED = "independent samples of the law"
-SOURCE = "Chen, Rotskoff, Bruna and Vanden-Eijnden 2020"
+SOURCE = "Chen, Rotskoff, Bruna and Vanden-Eijnden, arXiv 2008.09623"
 
 
 @dataclass(frozen=True)
