@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.discover import discover as discover
     from meanfield_pde.studies.files import StorageError as StorageError
+    from meanfield_pde.studies.fluctuations import fluctuations as fluctuations
     from meanfield_pde.studies.optima import Optimum as Optimum
     from meanfield_pde.studies.optima import infimum as infimum
     from meanfield_pde.studies.regression import linear_regression_gap as linear_regression_gap
@@ -105,6 +106,7 @@ _HOMES = {
     "Entropy": "energies.energy",
     "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
+    "fluctuations": "studies.fluctuations",
     "GameRun": "lagrangian.game_run",
     "GameSolution": "eulerian.game_solution",
     "GaussianClasses": "energies.gaussian_classes",

@@ -13,6 +13,7 @@ from scipy.stats import ortho_group
 from meanfield_pde.energies import unit as module
 from meanfield_pde.energies.activation import ACTIVATIONS, SLOPES
 from meanfield_pde.energies.matrix_unit import MatrixRidge
+from meanfield_pde.energies.scaled_unit import ScaledUnit
 from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit, Unit
 from meanfield_pde.measures.group import Group
 
@@ -112,6 +113,20 @@ UNITS = {
         )
         for name, s in SLOW.items()
     },
+    "scaled bump": (
+        Unit.scaled(Unit.bump(0.7)),
+        lambda x, z: (
+            z[0] * math.exp(-dot(x, x) / 0.98 - dot(z[1:], z[1:]) / 0.98 + dot(x, z[1:]) / 0.49)
+        ),
+        2,
+        3,
+    ),
+    "scaled pair": (
+        Unit.scaled(Unit.separate_ridge("tanh")),
+        lambda x, z: [z[0] * math.tanh(p * q) for p, q in zip(x, z[1:], strict=True)],
+        2,
+        3,
+    ),
     "projected": (
         ProjectedUnit(Unit.ridge("tanh"), Group.swap()),
         lambda x, z: math.tanh(0.5 * (z[0] + z[1]) * (x[0] + x[1])),
@@ -201,6 +216,7 @@ def test_planted_slopes_are_caught(monkeypatch, name):
         (module.Bump, lambda self, x, z, r: -bump_pullback(self, x, z, r)),
         (module.Harmonic, lambda self, x, z, r: harmonic_pullback(self, x, z, r) / self.order),
         (module.MovedUnit, lambda self, x, z, r: self.unit.pullback(x, z @ self.matrix.T, r)),
+        (ScaledUnit, lambda self, x, z, r: np.abs(scaled_pullback(self, x, z, r))),
         (
             module.AveragedUnit,
             lambda self, x, z, r: sum(
@@ -212,6 +228,7 @@ def test_planted_slopes_are_caught(monkeypatch, name):
 def test_planted_pullbacks_are_caught(monkeypatch, kind, wrong):
     """A sign, a factor, and gradients that are not turned back."""
     name = {"Bump": "bump", "Harmonic": "harmonic", "MovedUnit": "moved"}
+    name |= {"ScaledUnit": "scaled bump"}
     name |= {"MatrixRidge": "matrix ridge tanh", "ProjectedUnit": "projected"}
     monkeypatch.setattr(kind, "pullback", wrong)
     with pytest.raises(AssertionError):
@@ -219,6 +236,7 @@ def test_planted_pullbacks_are_caught(monkeypatch, kind, wrong):
 
 
 matrix_pullback = MatrixRidge.pullback
+scaled_pullback = ScaledUnit.pullback
 bump_pullback, harmonic_pullback = module.Bump.pullback, module.Harmonic.pullback
 
 
@@ -233,6 +251,7 @@ NETWORKS = {
     "not turned back": (module.AveragedUnit, "averaged", lambda pull, r: np.roll(pull(r), 1, 1)),
     "not projected": (module.ProjectedUnit, "projected", lambda pull, r: pull(r) * [1.0, 0.0]),
     "rows mixed up": (MatrixRidge, "matrix ridge tanh", lambda pull, r: pull(r[:, ::-1])),
+    "weight left out": (ScaledUnit, "scaled bump", lambda pull, r: 0.9 * pull(r)),
     "factor": (module.Ridge, "ridge cos", lambda pull, r: 1.001 * pull(r)),
 }
 

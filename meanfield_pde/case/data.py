@@ -210,7 +210,20 @@ class RadiiData(Table):
         return GaussianClasses(self.dim, self.gap).radii(self.nodes)
 
 
+class SamplesData(Table):
+    """Samples as they are: rows of ``x`` with targets ``y``, of equal weight if none is given."""
+
+    kind: Literal["samples"]
+    x: Annotated[Points, Field(min_length=1)]
+    y: Annotated[Points, Field(min_length=1)]
+    weights: list[float] | None = None
+
+    def build(self, student: Unit) -> Data:
+        """Make the data."""
+        return Data.samples(self.x, self.y, self.weights)
+
+
 AnyData = Annotated[
-    HermiteData | LaguerreData | LegendreData | CircleData | SetsData | RadiiData,
+    HermiteData | LaguerreData | LegendreData | CircleData | SetsData | RadiiData | SamplesData,
     Field(discriminator="kind"),
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from meanfield_pde.case.data import AnyData
-from meanfield_pde.case.table import Numbers, Positive, Table
+from meanfield_pde.case.table import Natural, Numbers, Positive, Table
 from meanfield_pde.case.unit import AnyUnit
 from meanfield_pde.energies.energy import Energy, Entropy
 from meanfield_pde.energies.interaction import Interaction
@@ -106,14 +106,23 @@ def _scaled(pair: Pair, width: float) -> Pair:
 
 
 class PenaltyTable(Table):
-    """``int |z|^2 dmu``."""
+    """``int |z|^2 dmu``, or the sum of the squares of the coordinates ``along`` alone."""
 
     kind: Literal["penalty"]
     factor: float = 1.0
+    along: Annotated[list[Natural], Field(min_length=1)] | None = None
 
     def build(self, grid: Grid, group: Group | None) -> Energy:
         """Make the penalty."""
-        return self.factor * Penalty()
+        if self.along is None:
+            return self.factor * Penalty()
+        if max(self.along) >= grid.ambient_dim or len(set(self.along)) < len(self.along):
+            raise ValueError(
+                f"along must name coordinates from 0 to {grid.ambient_dim - 1}, each once, got "
+                f"{self.along}; drop the others"
+            )
+        chosen = np.isin(range(grid.ambient_dim), self.along).astype(np.float64)
+        return self.factor * Potential(lambda z: _square(chosen * z), lambda z: 2.0 * chosen * z)
 
 
 class EntropyTable(Table):

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from scipy.special import gammainc
 
 from meanfield_pde.case.energy import AnyEnergy
+from meanfield_pde.case.product import ProductInitial
 from meanfield_pde.case.table import Count, Covariance, Natural, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
 from meanfield_pde.energies.sets import point_permutations
@@ -350,7 +351,12 @@ class Schema(Table):
     chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
     initial: Annotated[
-        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial | LengthInitial,
+        GaussianInitial
+        | MixtureInitial
+        | UniformInitial
+        | CosineInitial
+        | LengthInitial
+        | ProductInitial,
         Field(discriminator="kind"),
     ]
     reaction: ReactionTable | None = None

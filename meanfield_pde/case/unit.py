@@ -97,7 +97,25 @@ class SetUnit(Table):
         return Unit.on_sets(self.activation, self.test_function)
 
 
+class ScaledUnit(Table):
+    """``c sigma(x; b)`` with z = (c, b): a unit times an output weight of any sign."""
+
+    kind: Literal["scaled"]
+    unit: Annotated[RidgeUnit | BumpUnit | HarmonicUnit | RampUnit, Field(discriminator="kind")]
+
+    def build(self) -> Unit:
+        """Make the unit."""
+        return Unit.scaled(self.unit.build())
+
+
 AnyUnit = Annotated[
-    RidgeUnit | SeparateRidgeUnit | BumpUnit | HarmonicUnit | SetUnit | RampUnit | RadialUnit,
+    RidgeUnit
+    | SeparateRidgeUnit
+    | BumpUnit
+    | HarmonicUnit
+    | SetUnit
+    | RampUnit
+    | RadialUnit
+    | ScaledUnit,
     Field(discriminator="kind"),
 ]

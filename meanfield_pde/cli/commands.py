@@ -191,6 +191,36 @@ def convergence_command(
         tell_report(quiet, as_json, case, report, files)
 
 
+@app.command("fluctuations")
+def fluctuations_command(
+    name: Name,
+    output: Output = None,
+    settings: Settings = None,
+    particles: Annotated[
+        list[int] | None,
+        typer.Option("--particles", metavar="N", help="64 and 256 if left out; may be repeated."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", help="Replicas for each number of particles.")
+    ] = 64,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure N E|f_N - f|^2 of a network: fluctuations.json, fluctuations.txt, fluctuations.png.
+
+    The start must agree with independent samples, and the mean-field law be exact enough.
+    """
+    with exit_codes():
+        from meanfield_pde import plot
+
+        case, folder = _case(name, settings, output)
+        with blaming(case):
+            report = mf.fluctuations(case, particles=particles or (64, 256), seeds=seeds)
+        figure = plot.fluctuations_figure(report)
+        files = write_report(folder, "fluctuations", report, figure)
+        tell_report(quiet, as_json, case, report, files)
+
+
 @app.command("discover")
 def discover_command(
     name: Name,

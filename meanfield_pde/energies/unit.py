@@ -108,6 +108,13 @@ class Unit(ABC):
         return RadialUnit(unit, dim)
 
     @staticmethod
+    def scaled(unit: Unit) -> Unit:
+        """Return ``c sigma(x; b)`` with z = (c, b): a unit times an output weight of any sign."""
+        from meanfield_pde.energies.scaled_unit import ScaledUnit  # as above
+
+        return ScaledUnit(unit)
+
+    @staticmethod
     def bump(width: float = 1.0) -> Unit:
         """``exp(-|x - z|^2 / (2 width^2))``."""
         return Bump(width)

@@ -214,10 +214,9 @@ def _advance(
 ) -> list[Array]:
     """Move every replica through an interval in equal steps of at most dt."""
     start, end = interval
-    steps = int(np.ceil((end - start) / dynamics.dt * (1 - 1e-9)))
-    dt = (end - start) / max(steps, 1)
+    steps, dt = equal_steps(start, end, dynamics.dt)
     beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
-    walls = _walls(problem, clouds[0].shape[1])
+    walls = walls_of(problem, clouds[0].shape[1])
     projection = _projection(problem, clouds[0].shape[1])
     dim = clouds[0].shape[1]
     moving = np.isin(range(dim), problem.flow.moving(dim)).astype(np.float64)
@@ -236,7 +235,7 @@ def _advance(
                 angles = _turns(problem.flow, points, velocity, time, rng)
                 share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
                 _turn(points, angles)
-                _refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
+                refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
                 if not np.isfinite(points).all():
                     raise SimulationError(
                         f"a particle left the range of numbers near t = {start + k * dt:g}: the "
@@ -244,6 +243,12 @@ def _advance(
                     )
             report(dt)
     return clouds
+
+
+def equal_steps(start: float, end: float, longest: float) -> tuple[int, float]:
+    """Return number and length of the steps of an interval, equal and at most ``longest``."""
+    steps = int(np.ceil((end - start) / longest * (1 - 1e-9)))
+    return steps, (end - start) / max(steps, 1)
 
 
 def _noise(
@@ -290,7 +295,7 @@ def _turn(points: Array, angles: Array | None) -> None:
         points[:, 0], points[:, 1] = cosine * x - sine * y, sine * x + cosine * y
 
 
-def _refuse_leaps(share: float, t: float, dt: float) -> None:
+def refuse_leaps(share: float, t: float, dt: float) -> None:
     """Raise where the drift alone carries a particle across a quarter of the grid in one step.
 
     Walls would fold such a particle back, and hide that the step is unstable.
@@ -311,7 +316,8 @@ def _projection(problem: Problem, dim: int) -> Array | None:
     return group.projection()
 
 
-def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
+def walls_of(problem: Problem, dim: int) -> tuple[Array, Array, int]:
+    """Corners of the box or torus in which particles move, and what its sides do to them."""
     own = problem.initial.grid if isinstance(problem.initial, Density) else None
     if problem.flow.metric is not None and own is not None and not isinstance(own.chart, Polar):
         raise ValueError(

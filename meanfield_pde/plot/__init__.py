@@ -4,7 +4,12 @@ Each function returns a matplotlib `Figure` of its own, outside of pyplot: nothi
 global state is touched, and no display is needed. `save_figure` writes one as PNG.
 """
 
-from meanfield_pde.plot.reports import comparison_figure, convergence_figure, validation_figure
+from meanfield_pde.plot.reports import (
+    comparison_figure,
+    convergence_figure,
+    fluctuations_figure,
+    validation_figure,
+)
 from meanfield_pde.plot.results import (
     asymmetry_figure,
     density_figure,
@@ -21,6 +26,7 @@ __all__ = [
     "density_figure",
     "discover_figure",
     "energy_figure",
+    "fluctuations_figure",
     "particles_figure",
     "save_figure",
     "students_figure",

@@ -1,4 +1,4 @@
-"""Figures of reports: of a comparison, of a validation, and of a convergence study."""
+"""Figures of reports: comparison, validation, convergence and fluctuations."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from meanfield_pde.plot.style import (
     HOLDS,
     NAMES,
     PANEL,
+    PARTICLES,
     QUIET,
     ZERO,
     spread,
     styled,
     zero_ticks,
 )
+from meanfield_pde.studies.fluctuations import NUMBER as FLUCTUATION
 from meanfield_pde.studies.report import Report
 
 
@@ -113,6 +115,35 @@ def convergence_figure(report: Report) -> Figure:
     if panels[-1].get_legend_handles_labels()[0]:
         panels[-1].legend(loc="lower right")
     figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+@styled
+def fluctuations_figure(report: Report) -> Figure:
+    """N E|f_N - f|^2 against time with 95 % bands, a line an N, and the resampling bound."""
+    figure = Figure(figsize=(6.4, 4.2))
+    axes = figure.subplots()
+    colors = (HOLDS, PARTICLES, "#009E73", "#CC79A7", FAILS)
+    sizes = report.details["particles"]
+    for index, n in enumerate(sizes):
+        rows = [row for row in report.rows if row["particles"] == n]
+        times, numbers, lows, highs = (
+            np.array([row[key] for row in rows]) for key in ("time", FLUCTUATION, "low", "high")
+        )
+        color, shown = colors[index % len(colors)], numbers > 0
+        label = f"$N$ = {n}"
+        axes.plot(times[shown], numbers[shown], "o-", color=color, label=label, zorder=3 + index)
+        band = times[shown], lows[shown], highs[shown]
+        axes.fill_between(*band, color=color, alpha=0.2, linewidth=0)
+    bound = np.asarray(report.details["resampling"])
+    label = "independent samples of the law"
+    axes.plot(report.details["times"], bound, "--", color=QUIET, label=label)
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(r"time $t$")
+    axes.set_ylabel("$N\\, E|f_N - f|^2$")
+    axes.set_title(f"{report.title}, 95 % bands")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

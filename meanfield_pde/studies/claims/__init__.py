@@ -12,6 +12,7 @@ from meanfield_pde.studies.claims import (
     chaos,
     dynamics,
     flows,
+    fluctuations,
     lazy,
     network,
     optima,
@@ -34,6 +35,7 @@ CLAIMS: dict[str, Claim] = {
     **dynamics.CLAIMS,
     **particles.CLAIMS,
     **chaos.CLAIMS,
+    **fluctuations.CLAIMS,
     **sets.CLAIMS,
 }
 """All claims by name."""

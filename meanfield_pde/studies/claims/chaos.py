@@ -17,6 +17,7 @@ from meanfield_pde.studies.claims.claim import Claim, Finding
 from meanfield_pde.studies.claims.network import plain
 from meanfield_pde.studies.claims.particles import span, square
 from meanfield_pde.studies.claims.slope import falls_as, undecided
+from meanfield_pde.studies.mean_field import replica_outputs
 from meanfield_pde.studies.setting import Setting
 
 CHAOS = 0.06
@@ -65,8 +66,8 @@ def _outputs(setting: Setting, n: int, coarse: int) -> Array:
     """Find the outputs of all replicas of n particles, shape (replicas, data, outputs)."""
     until, dynamics = span(setting, coarse)
     variant, start = _unmoved(setting)
-    clouds = setting.run(variant, n, particles.SIZES[n], until, dynamics, start).at(until)
-    return np.array([plain(setting).predict(cloud) for cloud in clouds])
+    run = setting.run(variant, n, particles.SIZES[n], until, dynamics, start)
+    return replica_outputs(plain(setting), run.points[-1])
 
 
 def _size(setting: Setting, gap: Array) -> float:

@@ -20,6 +20,7 @@ from meanfield_pde.measures.symmetry import symmetrise
 from meanfield_pde.studies.claims.claim import FLOW, Claim, Finding
 from meanfield_pde.studies.claims.network import plain
 from meanfield_pde.studies.claims.slope import falls_as
+from meanfield_pde.studies.mean_field import squared_norm
 from meanfield_pde.studies.setting import Setting
 
 STEPS = 100
@@ -210,7 +211,7 @@ def _nears_fixed(variant: str, augmentation: str) -> Callable[[Setting], Finding
 
 def square(setting: Setting, gap: Array) -> Array:
     """Squared L2 norms of functions at the data (..., data, outputs)."""
-    return np.asarray((gap**2).sum(-1) @ plain(setting).data.weights)
+    return squared_norm(plain(setting), gap)
 
 
 def _fewer(sizes: Mapping[int, int], control: object) -> dict[int, int]:
