@@ -158,7 +158,7 @@ class Energy(ABC):
         return self.cloud_value(mu)
 
     def potential(self, mu: Measure) -> Array:
-        """First variation at the cell centres of a density, of grid shape, or the points of a cloud.
+        """First variation at the cell centres of a density (of grid shape) or a cloud's points.
 
         The entropy's part is ``log rho + 1``, minus infinity where there is no mass.
 

@@ -84,7 +84,7 @@ class FarField:
 
 
 def far_field(kernel: Kernel, slope: Kernel, low: float, high: float, most: int) -> FarField | None:
-    """Interpolate a kernel on a range with as few cells as will do, at most so many, or return None.
+    """Interpolate a kernel on a range with as few cells as will do; None where ``most`` do not.
 
     None, too, where the kernel or its slope is refused: sums over pairs then say why.
     """
@@ -92,12 +92,12 @@ def far_field(kernel: Kernel, slope: Kernel, low: float, high: float, most: int)
         width = (high - low) / cells
         try:
             with np.errstate(all="ignore"):
-                blocks = _blocks(kernel, width, cells), _blocks(slope, width, cells)
+                value, force = _blocks(kernel, width, cells), _blocks(slope, width, cells)
         except ValueError:
             return None
-        if blocks[0] is not None and blocks[1] is not None:
-            spectra = [fft.rfft(block, axis=0) for block in blocks]
-            return FarField(low, width, cells, np.stack(spectra))
+        if value is not None and force is not None:
+            spectra = fft.rfft(np.stack([value, force]), axis=1)
+            return FarField(low, width, cells, spectra)
     return None
 
 

@@ -225,7 +225,7 @@ class Risk(Energy):
         return potential
 
     def _batched(self, batch: Batch | None) -> tuple[Array, Array, Array]:
-        """Data with their weights, or those of a batch."""
+        """Return the data with their weights, or those of a batch."""
         if batch is None:
             return self.data.x, self.data.y, self.data.weights
         size = len(batch.indices)
