@@ -237,6 +237,7 @@ def _advance(
                     )
                 if isinstance(dynamics, BirthDeath):
                     _refuse_haste(_react(flow, dynamics, points, rng, time), now, dt)
+                    _refuse_strangers(points, walls)
             report(dt)
     return clouds
 
@@ -368,6 +369,16 @@ def _refuse_haste(fastest: float, t: float, dt: float) -> None:
             f"near t = {t:g} a clock of birth and death rings at {fastest:.3g} times the rate "
             f"1 / dt, more than {FASTEST:g}: dt = {dt:g} is too large for the reaction; make dt "
             f"{0.5 * FASTEST / fastest * dt:.1g}"
+        )
+
+
+def _refuse_strangers(points: Array, walls: tuple[Array, Array, int]) -> None:
+    """Raise where a reservoir has put particles beyond the walls, which would fold them back."""
+    lower, upper, kind = walls
+    if kind != _kernels.FREE and not ((points >= lower) & (points <= upper)).all():
+        raise ValueError(
+            f"reservoir must lie in the box of the initial law, got points in "
+            f"{points.min(axis=0)} to {points.max(axis=0)}; take a law on its grid"
         )
 
 
