@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from reference import PROPERTY, gradient, normal_pdf, refuses
 
 from meanfield_pde.energies.data import Data
-from meanfield_pde.energies.energy import Batch, Energy, Entropy, EntropyFunctional, Sum, SumFunctional
+from meanfield_pde.energies.energy import (
+    Batch,
+    Energy,
+    Entropy,
+    EntropyFunctional,
+    Sum,
+    SumFunctional,
+)
 from meanfield_pde.energies.interaction import ConvolutionFunctional, Interaction
 from meanfield_pde.energies.loss import CustomLoss
 from meanfield_pde.energies.potential import Penalty, Potential
