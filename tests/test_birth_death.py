@@ -190,11 +190,11 @@ def test_order_in_time():
 
 
 def test_fluctuations_fall_as_the_root_of_the_number():
-    """Root mean square errors of the mean at t = 1: slope -1/2, known to .02 with 300 replicas."""
+    """Root mean square errors of the mean at t = 1: slope -1/2, known to .03 with 200 replicas."""
     sizes = [32, 256, 2048]
     for flow in (H1[0], H2[0]):
         limit = moments(simulate(flow, 20_000, 0.05, 8))[:, 0].mean()
-        runs = [simulate(flow, n, 0.05, 300) for n in sizes]
+        runs = [simulate(flow, n, 0.05, 200) for n in sizes]
         errors = [np.sqrt(((moments(run)[:, 0] - limit) ** 2).mean()) for run in runs]
         assert order(sizes, errors) == pytest.approx(0.5, abs=0.08)
 
@@ -431,7 +431,7 @@ def test_two_atoms_are_reached_by_birth_and_death_alone():
     one = mf.Density.gaussian(grid, -2.0, 0.01).sample(800, np.random.default_rng(0))
     one[0] = 1.7
     flow = mf.GradientFlow(energy, rate=0.5, reaction=5.0)
-    reached = simulate(flow, 800, 0.05, seeds=2, initial=mf.Cloud(one), t1=50.0)
+    reached = simulate(flow, 800, 0.05, initial=mf.Cloud(one), t1=50.0)
     values = [energy.value(cloud) + least for cloud in reached.at(50)]
     assert np.abs(values).max() < 1e-6
     stuck = simulate(
@@ -465,7 +465,7 @@ def normal_solution(alpha, times):
     return Solution(problem, np.array(times), densities, zeros, zeros + 1, zeros, statistics, "")
 
 
-@pytest.mark.parametrize(("alpha", "passes"), [(1.0, True), (0.7, False), (1.3, False)])
+@pytest.mark.parametrize(("alpha", "passes"), [(1.0, True), (0.7, False)])
 def test_compare_judges_particles_that_are_copies(alpha, passes):
     times = [0.0, 0.5, 1.0]
     solution = normal_solution(1.0, times)

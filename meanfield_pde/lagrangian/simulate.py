@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
-from meanfield_pde.lagrangian.birth_death import DYNAMICS, FASTEST, BirthDeath
+from meanfield_pde.lagrangian.birth_death import (
+    DYNAMICS,
+    FASTEST,
+    BirthDeath,
+    reacting,
+    require_apart,
+)
 from meanfield_pde.lagrangian.dynamics import Dynamics
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
@@ -171,13 +176,13 @@ def simulate(
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
-    chosen = _reacting(problem.flow, _dynamics(dynamics, dt))
+    chosen = reacting(problem.flow, _dynamics(dynamics, dt))
     energy = problem.flow.energy.smooth
     chosen.prepare(energy)
     times = problem.save_times(save)
     generators = [np.random.default_rng([seed, replica]) for replica in range(seeds)]
     clouds = [problem.draw(particles, rng) for rng in generators]
-    _require_apart(problem.flow, clouds[0].shape[1])
+    require_apart(problem.flow, clouds[0].shape[1])
     saved = []
     with progress_bar("particles", problem.t1, progress) as report:
         for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
@@ -275,35 +280,6 @@ def _react(
     energy = flow.energy.smooth
     potential = energy.cloud_potential(Cloud(points), dynamics.draw(energy, rng))
     return dynamics.react(points, potential, flow.reaction * time, rng)
-
-
-def _reacting(flow: GradientFlow, dynamics: Dynamics) -> Dynamics:
-    """Dynamics with births and deaths where the flow reacts, refused where it does not."""
-    if not flow.reaction:
-        if isinstance(dynamics, BirthDeath):
-            raise ValueError(
-                "dynamics must be langevin or sgd for a flow without a reaction, got birth-death; "
-                "give the flow one: mf.GradientFlow(energy, reaction=1.0)"
-            )
-        return dynamics
-    if flow.entropic and flow.energy.beta:
-        raise ValueError(
-            "entropic must be False for particles, got True: its rates need the logarithm of a "
-            "density, which a cloud lacks; use mf.solve, or let the energy without entropy react"
-        )
-    return BirthDeath.beside(dynamics)
-
-
-def _require_apart(flow: GradientFlow, dim: int) -> None:
-    """Refuse copies that would stay where a kernel is infinite."""
-    if not flow.reaction or (flow.transport and flow.energy.beta):
-        return
-    for _, leaf in flow.energy.terms:
-        if isinstance(leaf, Interaction) and leaf.singular(dim):
-            raise ValueError(
-                "interaction must be finite at 0 for births without noise, got a singular kernel: "
-                "copies would stay together; add mf.Entropy() with a factor, or smooth the kernel"
-            )
 
 
 def _noise(
