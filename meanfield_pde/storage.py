@@ -17,7 +17,7 @@ import numpy as np
 
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.lagrangian.dynamics import DYNAMICS
+from meanfield_pde.lagrangian.birth_death import DYNAMICS
 from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
@@ -95,7 +95,7 @@ def load_solution(path: str | Path, problem: Problem | None = None) -> Solution:
 
 def save_run(run: Run, path: str | Path) -> None:
     """Write a run of particles as NetCDF; the arguments and errors of `save_solution`."""
-    _write(run.to_dataset(), {"settings": _json("dynamics", asdict(run.dynamics))}, path)  # type: ignore[call-overload]
+    _write(run.to_dataset(), {"settings": _json("dynamics", run.dynamics.settings)}, path)
 
 
 def load_run(path: str | Path, problem: Problem | None = None) -> Run:
@@ -103,7 +103,8 @@ def load_run(path: str | Path, problem: Problem | None = None) -> Run:
     data = _read(path, "run")
     try:
         attributes = data.attrs
-        dynamics = DYNAMICS[attributes["dynamics"]](**json.loads(attributes["settings"]))
+        settings = json.loads(attributes["settings"])
+        dynamics = DYNAMICS[attributes["dynamics"]].from_settings(**settings)
         run = Run(
             problem,
             data["time"].values,

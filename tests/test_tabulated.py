@@ -283,7 +283,7 @@ def test_particles_far_out(activation):
 @PROPERTY
 def test_ranges_hold_their_points_and_little_more(a, b):
     low, high = min(a, b), max(a, b)
-    lower, upper = module._rounded(low, high)
+    lower, upper = module.rounded(low, high)
     assert lower < low
     assert high < upper
     size = max(high - low, 0.1 * max(abs(low), abs(high))) or 1.0
@@ -293,7 +293,7 @@ def test_ranges_hold_their_points_and_little_more(a, b):
 def test_ranges_change_seldom():
     """Particles that spread from .01 to 10 meet few tables."""
     widths = np.geomspace(0.01, 10, 1000)
-    assert len({module._rounded(-w, w) for w in widths}) <= 12
+    assert len({module.rounded(-w, w) for w in widths}) <= 12
 
 
 # -- whole runs
@@ -343,3 +343,19 @@ def test_pairs_of_units_are_complete():
         if kind.__module__ == units.__name__ and "amplitudes" in vars(kind)
     }
     assert offering == made
+
+
+@pytest.mark.parametrize("unit", [mf.Unit.ridge("tanh"), mf.Unit.scaled_ridge("tanh")])
+def test_potentials_of_large_clouds(unit, monkeypatch):
+    """By a table as by all data, and in chunks; on a batch too."""
+    dim = 1 + (unit.amplitudes or 0)
+    risk, cloud = risk_of(unit), mf.Cloud(np.random.default_rng(1).standard_normal((6000, dim)))
+    for batch in (None, Batch(np.arange(risk.data.size))):
+        found = risk.cloud_potential(cloud, batch)
+        assert tables(risk)
+        with monkeypatch.context() as patched:
+            patched.setattr(user, "WORTH_TABULATING", np.inf)
+            patched.setattr(user, "CHUNK", 20_000)
+            exact = risk.cloud_potential(cloud, batch)
+        assert not np.array_equal(found, exact)
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-10 * np.abs(exact).max())

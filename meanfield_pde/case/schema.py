@@ -302,24 +302,50 @@ class SolveTable(Table):
         return one_of(value, ["auto", *(FLUXES if info.field_name == "flux" else STEPPERS)])
 
 
+AnyInitial = Annotated[
+    GaussianInitial
+    | MixtureInitial
+    | UniformInitial
+    | CosineInitial
+    | LengthInitial
+    | ProductInitial,
+    Field(discriminator="kind"),
+]
+
+
 class SimulateTable(Table):
-    """``[simulate]``: arguments of `meanfield_pde.simulate`; the last two are of SGD alone."""
+    """``[simulate]``: arguments of `meanfield_pde.simulate`, ``batch`` and ``augmentation`` of SGD.
+
+    Birth and death may train on batches, too, and have a ``reservoir``, a law like ``[initial]``.
+    """
 
     particles: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     seeds: Count = 8
     seed: Natural = 0
-    dynamics: Literal["langevin", "sgd"] = "langevin"
+    dynamics: Literal["langevin", "sgd", "birth-death"] = "langevin"
     dt: Positive = 0.01
     batch: Count | None = None
     augmentation: Literal["orbit", "sampled"] | None = None
+    reservoir: AnyInitial | None = None
 
     @model_validator(mode="after")
-    def _of_sgd(self) -> SimulateTable:
-        for key in ("batch", "augmentation"):
-            if self.dynamics != "sgd" and getattr(self, key) is not None:
-                detail = {"key": key}
+    def _of_dynamics(self) -> SimulateTable:
+        training = self.dynamics == "birth-death" and self.batch is not None
+        allowed = {
+            "batch": self.dynamics != "langevin",
+            "augmentation": self.dynamics == "sgd" or training,
+            "reservoir": self.dynamics == "birth-death",
+        }
+        wanted = {
+            "batch": "dynamics = 'sgd'",
+            "augmentation": "dynamics = 'sgd', or a batch",
+            "reservoir": "dynamics = 'birth-death'",
+        }
+        for key, allows in allowed.items():
+            if not allows and getattr(self, key) is not None:
+                detail = {"key": key, "wanted": wanted[key]}
                 raise PydanticCustomError(
-                    "of_sgd", "must not have {key} without dynamics = 'sgd'; drop it", detail
+                    "of_dynamics", "must not have {key} without {wanted}; drop it", detail
                 )
         return self
 
@@ -350,15 +376,7 @@ class Schema(Table):
     metric: LazyTable | None = None
     chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
-    initial: Annotated[
-        GaussianInitial
-        | MixtureInitial
-        | UniformInitial
-        | CosineInitial
-        | LengthInitial
-        | ProductInitial,
-        Field(discriminator="kind"),
-    ]
+    initial: AnyInitial
     reaction: ReactionTable | None = None
     frozen: list[Natural] = []
     group: (

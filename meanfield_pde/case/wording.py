@@ -132,7 +132,7 @@ def _known(detail: ErrorDetails) -> list[str]:
 
 
 def _got(detail: ErrorDetails) -> str:
-    if detail["type"] in ("missing", "unknown_key", "of_sgd"):
+    if detail["type"] in ("missing", "unknown_key", "of_dynamics"):
         return ""
     given = detail["input"]
     if detail["type"] == "union_tag_invalid":
