@@ -14,8 +14,10 @@ from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
 from meanfield_pde.eulerian.polar import fluxes_on
+from meanfield_pde.eulerian.reaction import Reaction
 from meanfield_pde.eulerian.reduction import Reduction, reduction
 from meanfield_pde.eulerian.solution import Solution, Statistics
+from meanfield_pde.eulerian.splitting import Reacting, reacting_reason
 from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.flows.progress import progress_bar
@@ -120,8 +122,6 @@ def solve(
             f"initial must be a Density for the density solver, got "
             f"{type(problem.initial).__name__}; put it on a grid, or use mf.simulate"
         )
-    if problem.flow.reaction:
-        raise ValueError("reaction must be 0 in the density solver so far, got one; leave it out")
     require_confined(problem)
     tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
     if dt is not None:
@@ -169,8 +169,13 @@ def _prepare(
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    frozen = tuple(problem.flow.frozen)
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes)
+    reaction = Reaction.of(problem.flow, grid)
+    frozen = tuple(problem.flow.frozen if problem.flow.transport else range(grid.dim))
+    split = reaction is not None
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes, split)
+    if split:
+        equation, chosen = replace(equation, reaction=reaction), Reacting(chosen)
+        reason = reacting_reason(equation, reason)
     if domain is not None:
         _refuse_mixed(domain.group, problem.flow.moving(grid.dim), grid.dim)
         equation, orbits = replace(equation, swapped=domain.swapped), domain.orbits
