@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from meanfield_pde.eulerian.stepper import Heun as Heun
     from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
     from meanfield_pde.flows.problem import Problem as Problem
+    from meanfield_pde.flows.quantiles import QuantileFlow as QuantileFlow
+    from meanfield_pde.flows.quantiles import quantile_flow as quantile_flow
     from meanfield_pde.lagrangian.dynamics import SGD as SGD
     from meanfield_pde.lagrangian.dynamics import Langevin as Langevin
     from meanfield_pde.lagrangian.simulate import Run as Run
@@ -128,6 +130,8 @@ _HOMES = {
     "Problem": "flows.problem",
     "project": "measures.symmetry",
     "Report": "studies.report",
+    "quantile_flow": "flows.quantiles",
+    "QuantileFlow": "flows.quantiles",
     "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",

@@ -169,7 +169,7 @@ def _prepare(
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    reaction = Reaction.of(problem.flow, grid)
+    reaction = Reaction.of(problem.flow, problem.initial)
     frozen = tuple(problem.flow.frozen if problem.flow.transport else range(grid.dim))
     split = reaction is not None
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes, split)
