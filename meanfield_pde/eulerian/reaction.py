@@ -21,7 +21,7 @@ import numpy as np
 
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.measures.check import Array
-from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
 
 LEAST = 1e-300
@@ -56,15 +56,15 @@ class Reaction:
     mass: float | None = None
 
     @classmethod
-    def of(cls, flow: GradientFlow, rho: Density) -> Reaction | None:
-        """Reaction of a flow from a density, None where there is none."""
+    def of(cls, flow: GradientFlow, grid: Grid, mass: float | None = None) -> Reaction | None:
+        """Reaction of a flow on a grid, None where there is none."""
         if not flow.reaction:
             return None
-        beta, grid, volume = flow.energy.beta, rho.grid, None
+        beta, volume = flow.energy.beta, None
         if beta and not flow.entropic and grid.chart is not None:
             volume = beta * grid.chart.log_volume(grid.points)
         entropy = beta if flow.entropic else 0.0
-        return cls(flow.reaction, entropy, flow.dissipative, volume, folded_sum(rho.values))
+        return cls(flow.reaction, entropy, flow.dissipative, volume, mass)
 
     def advance(self, rho: Array, potential: Array, t: float) -> Array:
         """Density after a time t of the reaction with the equation's potential as it is."""
@@ -92,9 +92,9 @@ class Reaction:
         return phi + self.beta * np.log(np.maximum(rho, LEAST)) if self.beta else phi
 
     def dissipation(self, rho: Array, potential: Array, xi: Array) -> float:
-        """Rate at which the free energy of first variation xi falls: alpha Cov(xi, V).
+        """Rate at which the free energy falls, over the volume of a cell: alpha Cov(xi, V).
 
-        It is alpha Var(V), and not negative, where both are the same.
+        With xi its first variation. Where xi is what reacts it is alpha Var(V), and not negative.
         """
         share = rho / folded_sum(rho)
         v = self.reacting(rho, potential)

@@ -25,6 +25,7 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.order_free import folded_sum
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def _prepare(
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    reaction = Reaction.of(problem.flow, problem.initial)
+    reaction = Reaction.of(problem.flow, grid, folded_sum(rho))
     frozen = tuple(problem.flow.frozen if problem.flow.transport else range(grid.dim))
     split = reaction is not None
     equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes, split)

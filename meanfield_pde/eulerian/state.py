@@ -136,5 +136,6 @@ class State:
             xi = xi + equation.beta * np.log(np.maximum(self.rho, LEAST))
         rate = self.transport.dissipation(self.rho, xi)
         if equation.reaction is not None:
-            rate += equation.reaction.dissipation(self.rho, self.potential, xi)
+            falls = equation.reaction.dissipation(self.rho, self.potential, xi)
+            rate += falls * equation.grid.volume
         return rate

@@ -4,14 +4,15 @@ The quantile function X(t, s) of a law on the line that flows by its drift alone
 at its own place, :math:`\partial_t X = -s(t)\, \nabla \Phi_\mu(X)`, and levels never cross. Equal
 masses at the quantiles of the middles of n levels are a law within O(1/n) of it in the Wasserstein
 distances that obeys the same equation exactly, by ordinary differential equations. A density leaks
-through barriers of the potential at a rate that only its cells set; quantiles cannot: where a law is
-stuck they show it.
+through barriers of the potential at a rate that only its cells set; quantiles cannot, and show
+where a law is stuck.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -86,11 +87,13 @@ def quantile_flow(
     weights = np.full(levels, start.mass / levels)
     first = quantiles(start, (np.arange(levels) + 0.5) / levels)
 
-    def velocity(_: float, points: Array) -> Array:
+    def velocity(_: float, points: Any) -> Array:
         return flow.energy.drift(Cloud(points, weights))[:, 0]
 
-    limits = {"method": "DOP853", "rtol": TOLERANCE, "atol": TOLERANCE}
-    found = solve_ivp(velocity, (0.0, float(clocks[-1])), first, t_eval=clocks, **limits)
+    span = 0.0, float(clocks[-1])
+    found = solve_ivp(
+        velocity, span, first, "DOP853", t_eval=clocks, rtol=TOLERANCE, atol=TOLERANCE
+    )
     if not found.success:
         raise RuntimeError(f"the quantiles could not be followed: {found.message}")
     low, high = start.grid.lower[0], start.grid.upper[0]

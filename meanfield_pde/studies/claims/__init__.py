@@ -16,6 +16,7 @@ from meanfield_pde.studies.claims import (
     network,
     optima,
     particles,
+    reaction,
     scheme,
     sets,
     variants,
@@ -35,5 +36,6 @@ CLAIMS: dict[str, Claim] = {
     **particles.CLAIMS,
     **chaos.CLAIMS,
     **sets.CLAIMS,
+    **reaction.CLAIMS,
 }
 """All claims by name."""

@@ -39,7 +39,9 @@ SHARED = 64
 KEPT = 1e-30
 SOURCE = "Maass and Fontbona 2024, "
 NETWORK = ("group", "risk", "particles")
-ON_FIXED = ("group", "risk", "fixed subspace", "particles")
+SHARED_NOISE = (*NETWORK, "no reaction")
+"""Runs of particles that are born and die stay no closer to one another than independent ones."""
+ON_FIXED = ("group", "risk", "fixed subspace", "no reaction", "particles")
 
 
 # -- exact
@@ -234,14 +236,14 @@ CLAIMS: dict[str, Claim] = {
     "particles-da-equals-vanilla": Claim(
         "particles move as with data augmentation by orbits, on the same noise",
         SOURCE + "Theorem 4",
-        NETWORK,
+        SHARED_NOISE,
         da_equals_vanilla,
     ),
     "particles-fa-nears-da": Claim(
         "from a weakly invariant law, feature averaging moves N particles as data augmentation "
         "does up to 1/N in square",
         SOURCE + "Theorem 4",
-        NETWORK,
+        SHARED_NOISE,
         fa_near_da,
     ),
     "particles-keep-si": Claim(
