@@ -124,7 +124,7 @@ def run(equation, stepper, rho, t, steps):
 
 
 FINER = {"heun": 8, "mprk22": 8}
-"""How many times more steps: for explicit ones to be positive, for Patankar's weights to be even."""
+"""How many times more steps: for explicit ones to be positive, Patankar's weights to be even."""
 
 
 def orders(equation, stepper, t=0.5, steps=(16, 32, 64)):
