@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from problems import REACTING, bump_energy, bump_start, even_target, half_square, two_wells
 from reference import refuses
@@ -42,6 +43,12 @@ def test_the_bound_needs_a_fall():
     )
     assert not report.passed
     assert "does not fall" in row(report)["because of"]
+
+
+def test_the_bound_needs_mass_everywhere():
+    start = mf.Density(LINE, np.where(LINE.axes[0] > 1, 0.25, 0.0))
+    report = mf.validate(problem(start=start), claims=["fisher-rao-bound"])
+    assert "finds none" in row(report)["because of"]
 
 
 def test_a_reaction_escapes_where_there_is_something_to_escape():

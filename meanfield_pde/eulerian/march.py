@@ -60,6 +60,12 @@ class March:
     mode is let go on by the same rule unless it is itself below `CHANGE`, which no step of double
     precision carries along faithfully. Runs with a fixed step take every step: they are asked for.
 
+    With a reaction the same holds of gradient flows, whose linear part is a product of symmetric
+    matrices in any metric. But mass multiplies: however little there is where the reacting
+    potential is below its mean, it grows, faithfully. A density is kept only if none could grow by
+    more than `APART` of itself in the time that is left. A reaction that leaves out the entropy may
+    balance transport; there steps end where their size lets them, and every one is taken.
+
     Parameters
     ----------
     equation, stepper

@@ -50,7 +50,11 @@ def solve(
     symmetry: Group | None = None,
     reduce: Group | None = None,
 ) -> Solution:
-    """Move a density along a gradient flow.
+    """Move a density along a gradient flow, with birth and death where the flow reacts.
+
+    Steps with a reaction are split by Strang: half of the reaction, the transport, the other half.
+    With b1 and b2 the free energy falls for every dt also then, where the flow is dissipative; of
+    other flows steps that raise it are not refused, and `Solution.result` says so.
 
     Parameters
     ----------

@@ -37,10 +37,13 @@ def fisher_rao_bound(setting: Setting) -> Finding:
     nu = setting.flow("stated", "given").densities[-1]
     values = nu.values * (start.mass / nu.mass)
     there = values > 0
+    fault = f"a reaction {SLOWER:g} times slower"
+    if not start.values[there].all():
+        text = "the flow carries mass where the reaction finds none"
+        return Finding(1.0, 1.0, "not measured", None, fault, text)
     lengths = values[there] * np.log(values[there] / start.values[there])
     divergence, least = float(lengths.sum()) * start.grid.volume, energy.value(nu)
     gap = energy.value(start) - least
-    fault = f"a reaction {SLOWER:g} times slower"
     if not gap > 0:
         return Finding(1.0, 1.0, "not measured", None, fault, "the energy does not fall")
     end = BEYOND * divergence / (flow.reaction * gap)
@@ -58,8 +61,8 @@ def _falling(
     flow: GradientFlow, energy: Energy, setting: Setting, end: float
 ) -> tuple[Array, Array]:
     times = end * (np.arange(SAVES + 1) / SAVES) ** 2
-    options = {k: v for k, v in setting.options.items() if k in ("tolerance", "dt")}
-    solution = solve(Problem(flow, setting.initial, end), save=times.tolist(), **options)
+    problem, tolerance = Problem(flow, setting.initial, end), setting.options.get("tolerance", 1e-3)
+    solution = solve(problem, save=times.tolist(), tolerance=tolerance)
     return times, np.array([energy.value(rho) for rho in solution.densities])
 
 
