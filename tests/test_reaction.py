@@ -246,7 +246,7 @@ def test_free_energy_falls_for_every_step(law, energy, transport, dt):
             try:
                 rho = Reacting(STEPPERS[name]).step(state, dt, False).rho
             except StepFailedError:  # without diffusion the potential may not settle
-                assert (law, dt > 0.5) == ("plain", True)
+                assert (law, dt) == ("plain", 100.0)
                 break
             new = State(equation, rho)
             assert rho.min() >= 0
