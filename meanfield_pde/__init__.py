@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from meanfield_pde.flows.game import ZeroSumGame as ZeroSumGame
     from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
     from meanfield_pde.flows.problem import Problem as Problem
+    from meanfield_pde.flows.quantiles import QuantileFlow as QuantileFlow
+    from meanfield_pde.flows.quantiles import quantile_flow as quantile_flow
     from meanfield_pde.lagrangian.birth_death import BirthDeath as BirthDeath
     from meanfield_pde.lagrangian.dynamics import SGD as SGD
     from meanfield_pde.lagrangian.dynamics import Langevin as Langevin
@@ -141,6 +143,8 @@ _HOMES = {
     "ProductPayoff": "energies.payoff",
     "project": "measures.symmetry",
     "Report": "studies.report",
+    "quantile_flow": "flows.quantiles",
+    "QuantileFlow": "flows.quantiles",
     "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",

@@ -91,11 +91,12 @@ class Flow:
     answers: Mapping[str, tuple[Quantity, float]] = field(default_factory=dict)
     rate: Callable[[float], float] | None = None
     reached: float = np.inf
+    reaction: Mapping[str, float | bool] = field(default_factory=dict)
+    """Arguments of the flow that make it react."""
 
     def problem(self, cells: int) -> mf.Problem:
-        return mf.Problem(
-            mf.GradientFlow(self.energy, self.rate), self.start(self.grid(cells)), self.t1
-        )
+        flow = mf.GradientFlow(self.energy, self.rate, **self.reaction)
+        return mf.Problem(flow, self.start(self.grid(cells)), self.t1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,6 +379,43 @@ def log_kernel():
     )
 
 
+# -- birth and death in V = x^2 / 2: Gaussian at all times
+
+
+def reacting_moments(t, beta=0.0, m0=1.0, v0=0.25, reaction=1.0, entropic=False, transport=True):
+    """Mean and variance at t.
+
+    With y = x - m and V = m^2 / 2 + m y + y^2 / 2 the reaction changes the mean by -alpha E[y V] =
+    -alpha m v and the variance by -alpha Cov(y^2, V) = -alpha v^2. The entropy adds -beta y^2 / (2
+    v) to V, whose covariance with y^2 is -beta v. Transport adds -m and 2 beta - 2 v.
+    """
+    entropy = beta if entropic else 0.0
+
+    def rhs(y):
+        m, v = y
+        drift = np.array([-m, 2 * beta - 2 * v]) if transport else 0.0
+        return drift - reaction * np.array([m * v, v * (v - entropy)])
+
+    return grow(rhs, [m0, v0], t)
+
+
+def _reacting(name, beta=0.0, **reaction):
+    reaction = {"reaction": 1.0, **reaction}
+    m, v = reacting_moments(1.0, beta, **reaction)
+    energy = mf.Potential(half_square)
+    return Flow(
+        name,
+        energy + beta * mf.Entropy() if beta else energy,
+        box(5.0),
+        (100, 200, 400) if beta or not reaction.get("transport", True) else (200, 400, 800),
+        1.0,
+        partial(mf.Density.gaussian, mean=1.0, cov=0.25),
+        partial(mf.Density.gaussian, mean=m, cov=v),
+        {"mean": (mean, m), "variance": (variance, v)},
+        reaction=reaction,
+    )
+
+
 # -- where drift dominates
 
 
@@ -540,6 +578,48 @@ FLOWS = {
 
 STEEP = {flow.name: flow for flow in (narrow_ornstein_uhlenbeck(), contraction())}
 """Flows in which drift dominates, for the limited flux; ``reached`` is for that one."""
+
+REACTING = {
+    flow.name: flow
+    for flow in (
+        _reacting("reaction", reaction=2.0, transport=False),
+        _reacting("reaction-with-entropy", 0.5, transport=False, entropic=True),
+        _reacting("both", 0.5),
+        _reacting("both-with-entropy", 0.5, entropic=True),
+        _reacting("both-without-diffusion"),
+    )
+}
+"""Flows with birth and death, by name."""
+
+
+# -- two wells that transport cannot change between
+
+
+def normal_bump(d):
+    return np.exp(-0.5 * d**2) / np.sqrt(2 * np.pi)
+
+
+def barrier(z):
+    return 0.5 * (1 - 0.25 * z**2) ** 2
+
+
+BUMPS_APART = 0.5 * (normal_bump(0.0) + normal_bump(4.0))
+"""int int U dmu* dmu* of mu* = (delta_-2 + delta_2) / 2."""
+
+
+def two_wells():
+    """Half of E = |U (mu - mu*)|^2 + int V0 dmu, but for a constant: E is twice it + BUMPS_APART.
+
+    Where E is published it flows by V = (1/2) dE/dmu, which is the flow of half of E: rates and
+    times are the same here.
+    """
+    outer = mf.Potential(
+        lambda z: (
+            0.5 * barrier(z[..., 0])
+            - 0.5 * (normal_bump(z[..., 0] - 2) + normal_bump(z[..., 0] + 2))
+        )
+    )
+    return outer + mf.Interaction(lambda d: normal_bump(d[..., 0]))
 
 
 # -- stationary laws

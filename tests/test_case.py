@@ -136,7 +136,7 @@ def test_every_error_is_listed(tmp_path):
     ("name", "says"),
     [
         ("kuramotto", "did you mean 'kuramoto'?"),
-        ("", "known: circle-network"),
+        ("", "known: birth-death-double-well"),
         ("no/such/file.toml", "no/such/file.toml cannot be read: No such file"),
         (".", "cannot be read"),
     ],
@@ -372,3 +372,13 @@ def test_symmetric_solves_need_a_group_and_an_invariant_energy(name, got, remedy
         mf.load_case(name).with_settings(["solve.symmetric=true"])
     assert got in str(caught.value)
     assert remedy in str(caught.value)
+
+
+def test_a_share_of_a_mixture_may_be_uniform():
+    case = mf.load_case("birth-death-double-well")
+    rho, plain = (c.problem.initial for c in (case, case.with_settings(["initial.uniform=0.0"])))
+    expected = 0.999 * plain.values + 0.001 * mf.Density.uniform(rho.grid).values
+    np.testing.assert_allclose(rho.values, expected, rtol=1e-12)
+    assert plain.values.min() < 1e-300 < 1e-5 < rho.values.min()
+    with pytest.raises(mf.CaseError, match=r"initial.uniform must be less than 1"):
+        case.with_settings(["initial.uniform=1.0"])

@@ -90,6 +90,9 @@ def test_claims_have_what_they_need(name):
     has["few data"] = risk is not None and risk.data.size * 2 <= 2000
     has["fixed subspace"] = case.group is not None and case.group.fixed_basis().size > 0
     has["particles"] = has["asked"] = True
+    flow = case.problem.flow
+    has["reaction"], has["no reaction"] = flow.reaction > 0, flow.reaction == 0
+    has["gradient flow"], has["transport"] = flow.dissipative, flow.transport
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

@@ -386,5 +386,5 @@ def test_claims_on_particles_that_are_born_and_die():
         found = CLAIMS[name].check(setting)
         assert holds(found), found
     assert all(run.dynamics.name == "birth-death" for run in setting._runs.values())
-    with pytest.raises(ValueError, match="particles-fa-nears-da needs transport alone"):
+    with pytest.raises(ValueError, match="particles-fa-nears-da needs no reaction"):
         mf.validate(setting.problem, SWAP, ["particles-fa-nears-da"])

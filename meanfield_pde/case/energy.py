@@ -44,19 +44,21 @@ POTENTIALS: dict[str, Pair] = {
         lambda z: (_square(z)[..., None] - 1.0) * z,
     ),
     "cosine": (lambda z: -np.cos(z).sum(-1), np.sin),
+    "gaussian": (
+        lambda z: -np.exp(-0.5 * _square(z)),
+        lambda z: np.exp(-0.5 * _square(z))[..., None] * z,
+    ),
 }
 """Values and gradients.
 
-``sum z_a``, ``|z|^2/2``, ``|z|^4/4``, ``|z|^4/4 - |z|^2/2`` and ``-sum cos z_a``.
+``sum z_a``, ``|z|^2/2``, ``|z|^4/4``, ``|z|^4/4 - |z|^2/2``, ``-sum cos z_a`` and
+``-exp(-|z|^2/2)``.
 """
 
 INTERACTIONS: dict[str, Pair] = {
     "quadratic": POTENTIALS["quadratic"],
     "cosine": POTENTIALS["cosine"],
-    "gaussian": (
-        lambda z: -np.exp(-0.5 * _square(z)),
-        lambda z: np.exp(-0.5 * _square(z))[..., None] * z,
-    ),
+    "gaussian": POTENTIALS["gaussian"],
     "absolute": (_norm, lambda z: z / _norm(z)[..., None]),
     "log": (lambda z: np.log(_norm(z)), lambda z: z / _square(z)[..., None]),
 }
@@ -70,7 +72,7 @@ class PotentialTable(Table):
     """``int V((z - centre) / width) dmu`` for a named V."""
 
     kind: Literal["potential"]
-    name: Literal["linear", "quadratic", "quartic", "double-well", "cosine"]
+    name: Literal["linear", "quadratic", "quartic", "double-well", "cosine", "gaussian"]
     factor: float = 1.0
     centre: Numbers = 0.0
     width: Positive = 1.0

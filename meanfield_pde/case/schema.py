@@ -148,15 +148,20 @@ class Component(Table):
 
 
 class MixtureInitial(Table):
-    """A mixture of normal laws."""
+    """A mixture of normal laws, of which a share may be replaced by the uniform law."""
 
     kind: Literal["mixture"]
     components: Annotated[list[Component], Field(min_length=1)]
+    uniform: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def build(self, grid: Grid) -> Density:
         """Make the density."""
         parts = [Density.gaussian(grid, part.mean, part.cov) for part in self.components]
-        return Density.mixture(parts, [part.weight for part in self.components])
+        normal = Density.mixture(parts, [part.weight for part in self.components])
+        if not self.uniform:
+            return normal
+        shares = [1.0 - self.uniform, self.uniform]
+        return Density.mixture([normal, Density.uniform(grid)], shares)
 
 
 class UniformInitial(Table):

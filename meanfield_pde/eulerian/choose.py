@@ -48,6 +48,7 @@ def choose(
     dt: float | None,
     frozen: tuple[int, ...] = (),
     fluxes: dict[str, Flux] = FLUXES,
+    split: bool = False,
 ) -> tuple[Equation, Stepper, str]:
     """Return the equation with its flux, the stepper, and why these.
 
@@ -67,6 +68,9 @@ def choose(
         Axes without flux.
     fluxes : dict
         Those to choose from, ``sg`` among them.
+    split : bool
+        Whether steps are split from a reaction: then none is exact, and exponentials of a fixed
+        potential, taken anew in each step, are no bargain.
 
     Raises
     ------
@@ -90,17 +94,18 @@ def choose(
         name = "mprk22"
     elif shares[1] > SHARE:
         name = "heun" if count <= few * PATIENCE else "mprk22"
-    elif shares[0] <= SHARE and _affordable(plain, span):
+    elif shares[0] <= SHARE and not split and _affordable(plain, span):
         name = "b2"
     else:
         name = "heun" if count <= few and (share <= SHARE or flux != "auto") else "mprk22"
     chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
-    if chosen.exact(plain) and cost(plain.generator(plain.energy.potential(rho)), span) > HOPELESS:
+    exact = chosen.exact(plain) and not split
+    if exact and cost(plain.generator(plain.energy.potential(rho)), span) > HOPELESS:
         raise ValueError(
             f"stepper must not be b2 here: the exponential over the whole time would take more "
             f"than {HOPELESS:g} s; use mprk22, or leave it out"
         )
-    if chosen.exact(plain):
+    if exact:
         remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
         name = "compact" if _lags(chosen, plain) else "sg"

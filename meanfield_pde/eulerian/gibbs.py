@@ -34,7 +34,8 @@ def gibbs(
 ) -> Density:
     """Stationary density of the gradient flow of an energy with diffusion, on a grid.
 
-    It is the exact stationary state of the discrete flow as well. Where there are several
+    It is the exact stationary state of the discrete flow as well, also with a reaction that takes
+    the entropy in; one without balances transport at another law. Where there are several
     (below a phase transition), it is the one that the iteration reaches from ``start``.
 
     Parameters

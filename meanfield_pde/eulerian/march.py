@@ -50,7 +50,7 @@ class March:
     """A density on its way, in the flow's own clock.
 
     A step is rejected, and repeated with a smaller dt, when its error is too large, the stepper
-    refuses it, a cell turns negative, or the free energy rises beyond rounding.
+    refuses it, a cell turns negative, or the free energy of a gradient flow rises beyond rounding.
 
     A density that has come to rest is kept instead of stepped. In a gradient flow each mode of a
     perturbation decays (or grows) without oscillating, so that what a decaying one still does in
@@ -59,6 +59,12 @@ class March:
     without end, but the net change over a window tells a drift from it, however slow. A growing
     mode is let go on by the same rule unless it is itself below `CHANGE`, which no step of double
     precision carries along faithfully. Runs with a fixed step take every step: they are asked for.
+
+    With a reaction the same holds of gradient flows, whose linear part is a product of symmetric
+    matrices in any metric. But mass multiplies: however little there is where the reacting
+    potential is below its mean, it grows, faithfully. A density is kept only if none could grow by
+    more than `APART` of itself in the time that is left. A reaction that leaves out the entropy may
+    balance transport; there steps end where their size lets them, and every one is taken.
 
     Parameters
     ----------
@@ -220,7 +226,8 @@ class March:
             raise StepFailedError(f"a cell reached the density {lowest:.1e}")
         state = State(self.equation, rho)
         before = self.state.free_energy
-        if not state.free_energy - before <= ENERGY_RISE * max(1.0, abs(before)):
+        allowed = ENERGY_RISE * max(1.0, abs(before)) if self.equation.dissipative else np.inf
+        if not state.free_energy - before <= allowed:
             rise = state.free_energy - before
             raise StepFailedError(f"the free energy rose by {rise:.1e}")
         return state
@@ -248,7 +255,7 @@ class March:
         Where nothing changes while the stages of a step differ, the density is a fixed point of the
         stepper and not of the flow; shorter steps have no such points.
         """
-        if self.steps % LOOK:
+        if self.steps % LOOK or not self.equation.dissipative:
             return
         rho, since = self._window
         net = folded_sum(np.abs(self.rho - rho)) / self._mass
@@ -258,8 +265,17 @@ class March:
         elif taken.ratio * self.tolerance > APART:
             self._ceiling = 0.5 * taken.dt
             self._window = self.rho, self.clock
-        elif passed >= WINDOW * left and net * left <= CHANGE * passed:
+        elif (
+            passed >= WINDOW * left and net * left <= CHANGE * passed and self._nothing_grows(left)
+        ):
             self.stationary = since
+
+    def _nothing_grows(self, left: float) -> bool:
+        """Whether mass that is too little to be seen stays so, with the potential as it is."""
+        reaction = self.equation.reaction
+        if reaction is None:
+            return True
+        return left * reaction.fastest(self.rho, self.state.potential) <= APART
 
 
 @dataclass(frozen=True, eq=False)

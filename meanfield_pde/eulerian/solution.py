@@ -54,7 +54,7 @@ class Solution:
     densities : tuple of Density
     energy, mass, dissipation : array (n,)
         Free energy, mass, and the rate at which the scheme dissipates free energy, per unit of
-        the flow's own clock.
+        the flow's own clock; it is negative where a reaction that leaves out the entropy raises it.
     statistics : Statistics
     result : str
         What happened, in a sentence.

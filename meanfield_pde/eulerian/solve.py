@@ -14,8 +14,10 @@ from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
 from meanfield_pde.eulerian.polar import fluxes_on
+from meanfield_pde.eulerian.reaction import Reaction
 from meanfield_pde.eulerian.reduction import Reduction, reduction
 from meanfield_pde.eulerian.solution import Solution, Statistics
+from meanfield_pde.eulerian.splitting import Reacting, reacting_reason
 from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.problem import Problem
@@ -24,6 +26,7 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.group import Group
+from meanfield_pde.measures.order_free import folded_sum
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,11 @@ def solve(
     symmetry: Group | None = None,
     reduce: Group | None = None,
 ) -> Solution:
-    """Move a density along a gradient flow.
+    """Move a density along a gradient flow, with birth and death where the flow reacts.
+
+    Steps with a reaction are split by Strang: half of the reaction, the transport, the other half.
+    With b1 and b2 the free energy falls for every dt also then, where the flow is dissipative; of
+    other flows steps that raise it are not refused, and `Solution.result` says so.
 
     Parameters
     ----------
@@ -123,8 +130,6 @@ def solve(
         )
     if isinstance(problem.flow, ZeroSumGame):
         raise ValueError("flow must be a GradientFlow in the density solver so far, got a game")
-    if problem.flow.reaction:
-        raise ValueError("reaction must be 0 in the density solver so far, got one; leave it out")
     require_confined(problem)
     tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
     if dt is not None:
@@ -172,8 +177,13 @@ def _prepare(
         functional = mean = symmetrised(functional, symmetry, rho, grid)
         orbits = mean.orbits
     smooth = grid, functional, energy.beta
-    frozen = tuple(problem.flow.frozen)
-    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes)
+    reaction = Reaction.of(problem.flow, grid, folded_sum(rho))
+    frozen = tuple(problem.flow.frozen if problem.flow.transport else range(grid.dim))
+    split = reaction is not None
+    equation, chosen, reason = choose(flux, stepper, smooth, rho, span, dt, frozen, fluxes, split)
+    if split:
+        equation, chosen = replace(equation, reaction=reaction), Reacting(chosen)
+        reason = reacting_reason(equation, reason)
     if domain is not None:
         _refuse_mixed(domain.group, problem.flow.moving(grid.dim), grid.dim)
         equation, orbits = replace(equation, swapped=domain.swapped), domain.orbits

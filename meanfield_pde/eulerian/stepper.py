@@ -29,20 +29,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
 
-from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
-from meanfield_pde.eulerian.flux import Flux, Generator, LinearFlux, Transport, mirror_lag
-from meanfield_pde.eulerian.lines import Lines, Scratch, lag_in_plane, mean_of_both
+from meanfield_pde.eulerian.flux import Generator, mirror_lag
+from meanfield_pde.eulerian.lines import Lines, lag_in_plane, mean_of_both
+from meanfield_pde.eulerian.state import Equation as Equation
+from meanfield_pde.eulerian.state import State as State
 from meanfield_pde.measures.check import Array
-from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
 
 MOST_SECONDS = 10.0
@@ -53,120 +52,6 @@ MOST_LAG = 50.0
 
 class StepFailedError(Exception):
     """A step cannot be taken with this dt; a smaller one may do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Equation:
-    """What a stepper sees: grid, energy without entropy, diffusion, flux, and what is frozen.
-
-    ``swapped``: the energy and all densities are symmetric about the diagonal.
-    """
-
-    grid: Grid
-    energy: Functional
-    beta: float
-    flux: Flux
-    frozen: tuple[int, ...] = ()
-    swapped: bool = False
-
-    @property
-    def moving(self) -> tuple[int, ...]:
-        """Axes along which there is a flux."""
-        return tuple(axis for axis in range(self.grid.dim) if axis not in self.frozen)
-
-    def transport(self, potential: Array) -> Transport:
-        """Flux for a potential."""
-        transport = self.flux.transport(self.grid, potential, self.beta)
-        return transport.along(self.moving) if self.frozen else transport
-
-    def generator(self, potential: Array) -> Generator:
-        """Rates of a linear flux for a potential."""
-        transport = self.transport(potential)
-        assert isinstance(transport, Generator), "implicit steps need a linear flux"
-        return transport
-
-    @cached_property
-    def scratch(self) -> Scratch:
-        """Arrays that steps use again; they belong to the grid of this equation."""
-        return Scratch()
-
-    def lines(self, potential: Array, scratch: Scratch) -> list[Lines]:
-        """Rates of a linear flux along the lines of both axes of a plane."""
-        flux, grid, beta = self.flux, self.grid, self.beta
-        if not isinstance(flux, LinearFlux):  # rates may depend on more than the line's potential
-            generator = self.generator(potential)
-            return [Lines.of(generator, axis) for axis in (0, 1)]
-        first = Lines.along(flux, grid, potential, beta, 0, scratch)
-        if self.swapped:
-            return [first, replace(first, axis=1)]
-        return [first, Lines.along(flux, grid, potential, beta, 1, scratch)]
-
-    @cached_property
-    def constant_lines(self) -> list[Lines]:
-        """Rates of an energy whose potential does not depend on the density."""
-        return self.lines(self.energy.potential(np.zeros(self.grid.shape)), Scratch())
-
-    @cached_property
-    def constant_transport(self) -> Transport:
-        """Flux of an energy whose potential does not depend on the density."""
-        return self.transport(self.energy.potential(np.zeros(self.grid.shape)))
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """A density with what follows from it; each is computed once, when it is first asked for."""
-
-    equation: Equation
-    rho: Array
-
-    @cached_property
-    def _evaluated(self) -> tuple[float, Array]:
-        return self.equation.energy.value_and_potential(self.rho)
-
-    @property
-    def potential(self) -> Array:
-        """Potential of the density."""
-        return self._evaluated[1]
-
-    @cached_property
-    def transport(self) -> Transport:
-        """Flux for the density's own potential."""
-        if self.equation.energy.constant:
-            return self.equation.constant_transport
-        return self.equation.transport(self.potential)
-
-    @property
-    def lines(self) -> list[Lines]:
-        """Rates along the lines of both axes, up to the next that are asked of the equation."""
-        if self.equation.energy.constant:
-            return self.equation.constant_lines
-        return self.equation.lines(self.potential, self.equation.scratch)
-
-    @property
-    def generator(self) -> Generator:
-        """The transport of a linear flux."""
-        assert isinstance(self.transport, Generator), "implicit steps need a linear flux"
-        return self.transport
-
-    @cached_property
-    def free_energy(self) -> float:
-        """Energy with its entropy."""
-        entropy = 0.0
-        if self.equation.beta:
-            terms = self.equation.scratch.take("terms", self.rho.shape)
-            np.maximum(self.rho, 1e-300, out=terms)  # 0 log 0 = 0
-            np.log(terms, out=terms)
-            terms *= self.rho
-            entropy = folded_sum(terms) * self.equation.grid.volume
-        return self._evaluated[0] + self.equation.beta * entropy
-
-    @property
-    def dissipation(self) -> float:
-        """Discrete dissipation of the free energy; cells without mass count as 1e-300."""
-        xi = self.potential
-        if self.equation.beta:
-            xi = xi + self.equation.beta * np.log(np.maximum(self.rho, 1e-300))
-        return self.transport.dissipation(self.rho, xi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,8 +110,19 @@ class Heun(Stepper):
         return Step(rho, _apart(state, rho, stage.rho) if estimate else 0.0)
 
 
+class Averaged(Stepper):
+    """A method that moves the density with one potential, the energy's secant over the step."""
+
+    tolerance: float
+    iterations: int
+
+    @abstractmethod
+    def propagate(self, generator: Generator, rho: Array, dt: float) -> Array:
+        """Move a density with given rates."""
+
+
 @dataclass(frozen=True)
-class B1(Stepper):
+class B1(Averaged):
     """Implicit, order 1; the error estimate compares one step with two of half the size."""
 
     tolerance: float = 1e-12
@@ -244,12 +140,16 @@ class B1(Stepper):
         half = self._solve(middle, 0.5 * dt)
         return Step(half, _apart(state, half, full))
 
+    def propagate(self, generator: Generator, rho: Array, dt: float) -> Array:
+        """Implicit Euler step."""
+        return implicit_euler(generator, rho, dt)
+
     def _solve(self, state: State, dt: float) -> Array:
-        return averaged_step(state, dt, implicit_euler, self.tolerance, self.iterations)
+        return averaged_step(state, dt, self)
 
 
 @dataclass(frozen=True)
-class B2(Stepper):
+class B2(Averaged):
     """Exponential of the generator with the averaged potential, order 2.
 
     For fixed potentials it is exact in time. The error estimate is the distance to the
@@ -268,11 +168,20 @@ class B2(Stepper):
 
     def step(self, state: State, dt: float, estimate: bool) -> Step:
         """One exponential, or as many as the averaged potential takes to settle."""
-        rho = averaged_step(state, dt, _affordable, self.tolerance, self.iterations)
+        rho = averaged_step(state, dt, self)
         if not estimate or self.exact(state.equation):
             return Step(rho, 0.0)
-        first = _affordable(state.generator, state.rho, dt)
+        first = self.propagate(state.generator, state.rho, dt)
         return Step(rho, _apart(state, rho, first))
+
+    def propagate(self, generator: Generator, rho: Array, dt: float) -> Array:
+        """Exponential of the rates, where it takes no more than seconds."""
+        if cost(generator, dt) > MOST_SECONDS:
+            raise StepFailedError(
+                f"the exponential of a step of {dt:.1e} would take more than {MOST_SECONDS:g} s; "
+                "use stepper='mprk22' or 'b1'"
+            )
+        return exponential(generator, rho, dt)
 
 
 @dataclass(frozen=True)
@@ -338,13 +247,7 @@ class MPRK22(Stepper):
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
 
 
-def averaged_step(
-    state: State,
-    dt: float,
-    propagate: Callable[[Generator, Array, float], Array],
-    tolerance: float,
-    iterations: int,
-) -> Array:
+def averaged_step(state: State, dt: float, stepper: Averaged) -> Array:
     """Move rho with the generator of the energy's secant between rho and the result.
 
     Raises
@@ -352,30 +255,40 @@ def averaged_step(
     StepFailedError
         If the averaged potential does not settle.
     """
-    equation, energy, rho = state.equation, state.equation.energy, state.rho
-    if energy.constant:
-        return propagate(state.generator, rho, dt)
+    equation, rho = state.equation, state.rho
+    if equation.energy.constant:
+        return stepper.propagate(state.generator, rho, dt)
 
-    def again(potential: Array) -> Array:
-        return energy.secant(rho, propagate(equation.generator(potential), rho, dt))
+    def move(potential: Array) -> Array:
+        return stepper.propagate(equation.generator(potential), rho, dt)
 
+    return move(averaged_potential(state, move, stepper.tolerance, stepper.iterations))
+
+
+def averaged_potential(
+    state: State, move: Callable[[Array], Array], tolerance: float, iterations: int
+) -> Array:
+    """Potential that is the energy's secant between rho and where ``move`` takes it with that.
+
+    Raises
+    ------
+    StepFailedError
+        If it does not settle.
+    """
+    energy, rho = state.equation.energy, state.rho
     scale = max(1.0, float(np.abs(state.potential).max()))
-    found = anderson(again, state.potential, tolerance * scale, limit=iterations)
+    found = anderson(
+        lambda phi: energy.secant(rho, move(phi)),
+        state.potential,
+        tolerance * scale,
+        limit=iterations,
+    )
     if not found.converged:
         raise StepFailedError(
             f"the averaged potential did not settle in {found.iterations} iterations "
             f"(residual {found.residual:.1e})"
         )
-    return propagate(equation.generator(found.point), rho, dt)
-
-
-def _affordable(generator: Generator, rho: Array, dt: float) -> Array:
-    if cost(generator, dt) > MOST_SECONDS:
-        raise StepFailedError(
-            f"the exponential of a step of {dt:.1e} would take more than {MOST_SECONDS:g} s; "
-            "use stepper='mprk22' or 'b1'"
-        )
-    return exponential(generator, rho, dt)
+    return found.point
 
 
 def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:

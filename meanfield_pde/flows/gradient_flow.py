@@ -54,7 +54,8 @@ class GradientFlow:
         Theorem 5). The density of such a law is solved on a grid of E^G.
     frozen : sequence of int
         Coordinates of the parameters, from 0, that do not move: neither drift nor diffusion acts
-        along them, and their law stays as it was. So one layer of a network is frozen.
+        along them, and their law stays as it was but for a reaction. So one layer of a network is
+        frozen.
     metric : LazyMetric, optional
         Lazy quotient metric of the plane, for densities on a `Grid.polar` and for particles;
         Euclidean where it is left out.

@@ -32,6 +32,9 @@ from meanfield_pde.plot.style import (
     zero_ticks,
 )
 
+RISE = 1e-6
+"""Negative dissipation, relative to the largest, that is no rounding: the free energy rises."""
+
 
 @styled
 def density_figure(solution: Solution) -> Figure:
@@ -63,7 +66,8 @@ def energy_figure(solution: Solution) -> Figure:
         upper.set_ylabel(r"$F(t)$")
         upper.set_title("Free energy")
     positive = solution.dissipation > 0
-    if _spans_decades(solution.dissipation):
+    rises = solution.dissipation.min() < -RISE * solution.dissipation.max()
+    if _spans_decades(solution.dissipation) and not rises:
         lower.semilogy(solution.times[positive], solution.dissipation[positive], "o-", color=FAILS)
     else:
         lower.plot(solution.times, solution.dissipation, "o-", color=FAILS)

@@ -114,7 +114,7 @@ def convergence(
     notes = (
         f"Errors in space: L1 distance to {against}, the largest over the saved times.",
         f"'of steps' bounds the share that steps have in them, tightened until it is {SHARE:g}.",
-        f"No error in time: the potential is fixed, and {stepper} takes its exponential."
+        f"No error in time: the potential is fixed, and steps of {stepper} are exact."
         if study.exact_in_time
         else f"Errors in time: L1 distance to half the step, {first} cells, t = {study.early:g}.",
         "Beside each level stands the order since the one before; 'fit' is by least squares.",
@@ -218,4 +218,6 @@ def _fixed_methods(make: Callable[[Grid], Problem], finest: Grid, options: dict[
     energy = problem.flow.energy
     equation = Equation(finest, energy.smooth_on(finest), energy.beta, FLUXES["sg"])
     exact = STEPPERS[chosen.stepper].exact(equation) if chosen.stepper in STEPPERS else False
+    if problem.flow.reaction:
+        exact = equation.energy.constant and not problem.flow.transport
     return Study(make, flux, stepper, tolerance, times, exact)

@@ -51,7 +51,7 @@ def relaxed(
     Parameters
     ----------
     flow : GradientFlow
-        With diffusion; its rate is left out.
+        With diffusion, and dissipative; its rate is left out.
     rho : Density
         Where the flow starts.
     span : float
@@ -80,7 +80,7 @@ def relaxed(
 def spectral_gap(
     energy: Energy, stationary: Density, metric: LazyMetric | None = None
 ) -> tuple[float, Array]:
-    """Slowest rate at which small deviations from a stationary law decay.
+    """Slowest rate at which transport makes small deviations from a stationary law decay.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@ r"""How well saved densities solve the continuous equation, by differences of hi
 
 The residual of
 
-.. math:: \partial_t \rho = s(t) [\nabla \cdot (\rho \nabla \Phi_\rho) + \beta \Delta \rho]
+.. math:: \partial_t \rho = s(t) [\nabla \cdot (\rho \nabla \Phi_\rho) + \beta \Delta \rho
+   - \alpha (V_\rho - \bar V) \rho]
 
 is taken at the cell centres, with derivatives in space by findiff and in time by polynomials
 through neighbouring saved times. It shares the potential with the solver and nothing else: no
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meanfield_pde.eulerian.reaction import Reaction
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
@@ -43,9 +45,9 @@ class Residual:
     times : array (n,)
         Saved times with two others on either side.
     values : array (n, *grid.shape)
-        d_t rho - s(t) [div(rho grad Phi) + beta lap rho] at the cell centres.
+        d_t rho - s(t) [div(rho grad Phi) + beta lap rho - alpha (V - mean V) rho] at the centres.
     relative : array (n,)
-        L1 norm of the residual over the sum of the L1 norms of the three terms.
+        L1 norm of the residual over the sum of the L1 norms of its terms.
     floor : array (n,)
         How much of that the differences themselves account for: the same norm of what changes when
         they are of an order two lower. A residual near its floor says that times or cells are too
@@ -139,7 +141,7 @@ def residual(solution: Solution, problem: Problem | None = None) -> Residual:
 def _residuals(
     flow: GradientFlow, grid: Grid, times: Array, averages: Array, lower: int
 ) -> tuple[Array, Array]:
-    """Residuals at the inner times, and the sums of the L1 norms of their three terms.
+    """Residuals at the inner times, and the sums of the L1 norms of their terms.
 
     All differences are of an order ``lower`` below the best.
     """
@@ -150,15 +152,28 @@ def _residuals(
     potential = flow.energy.smooth_on(grid).potential
     phi = np.stack([potential(values) for values in rho])
     drift, diffusion = np.zeros_like(rho), np.zeros_like(rho)
-    for axis in flow.moving(grid.dim):
+    for axis in flow.moving(grid.dim) if flow.transport else ():
         slope, curvature = (_derivative(grid, phi, axis, k, accuracy) for k in (1, 2))
         drift += _derivative(grid, rho, axis, 1, accuracy) * slope + rho * curvature
         diffusion += flow.energy.beta * _derivative(grid, rho, axis, 2, accuracy)
     shape = (-1, *(1,) * grid.dim)
     speed = np.array([flow.speed(float(t)) for t in times[SIDE:-SIDE]]).reshape(shape)
-    terms = np.stack([rate, -speed * drift, -speed * diffusion])
+    terms = np.stack(
+        [rate, -speed * drift, -speed * diffusion, -speed * _births(flow, grid, rho, phi)]
+    )
     scales = grid.volume * np.abs(terms).sum(axis=(0, *range(2, 2 + grid.dim)))
     return terms.sum(axis=0), scales
+
+
+def _births(flow: GradientFlow, grid: Grid, rho: Array, phi: Array) -> Array:
+    """Net birth at each time, from densities and potentials (times, *shape)."""
+    reaction = Reaction.of(flow, grid)
+    if reaction is None:
+        return np.zeros_like(rho)
+    over = tuple(range(1, 1 + grid.dim))
+    v = np.stack([reaction.reacting(*pair) for pair in zip(rho, phi, strict=True)])
+    mean = (rho * v).sum(axis=over, keepdims=True) / rho.sum(axis=over, keepdims=True)
+    return np.asarray(-reaction.rate * (v - mean) * rho)
 
 
 def _derivative(grid: Grid, values: Array, axis: int, order: int, accuracy: int) -> Array:

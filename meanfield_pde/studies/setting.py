@@ -93,8 +93,18 @@ class Setting:
             "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
             "grid of Z": self.grid.symmetric_chart is None,
-            "transport alone": not self.problem.flow.reaction,
             "lazy metric": self.problem.flow.metric is not None,
+            **self._reacts(),
+        }
+
+    def _reacts(self) -> dict[str, bool]:
+        """Say what there is of reaction and transport."""
+        flow = self.problem.flow
+        return {
+            "reaction": flow.reaction > 0,
+            "no reaction": flow.reaction == 0,
+            "transport": flow.transport,
+            "gradient flow": flow.dissipative,
         }
 
     def _keeps_periods(self) -> bool:

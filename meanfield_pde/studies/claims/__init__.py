@@ -17,6 +17,7 @@ from meanfield_pde.studies.claims import (
     network,
     optima,
     particles,
+    reaction,
     scheme,
     sets,
     variants,
@@ -37,5 +38,6 @@ CLAIMS: dict[str, Claim] = {
     **chaos.CLAIMS,
     **fluctuations.CLAIMS,
     **sets.CLAIMS,
+    **reaction.CLAIMS,
 }
 """All claims by name."""

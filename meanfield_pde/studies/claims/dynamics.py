@@ -225,19 +225,19 @@ CLAIMS: dict[str, Claim] = {
     "relaxes-at-gap": Claim(
         "near its Gibbs law the free energy decays at twice the gap of the linearised flow",
         "linearisation at the stationary law",
-        ("diffusion",),
+        ("diffusion", "no reaction"),
         relaxes_at_gap,
     ),
     "one-limit": Claim(
         "the limit does not depend on the start",
         "Hu, Ren, Siska and Szpruch 2021, for convex energies",
-        ("diffusion",),
+        ("diffusion", "gradient flow"),
         one_limit,
     ),
     "limit-invariant": Claim(
         "the limit is weakly invariant, whatever the start",
         "Maass and Fontbona 2024, uniqueness of the minimiser",
-        ("group", "diffusion", "grid of Z"),
+        ("group", "diffusion", "gradient flow", "grid of Z"),
         limit_invariant,
     ),
     "cold-limit": Claim(

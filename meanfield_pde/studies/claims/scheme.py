@@ -68,12 +68,15 @@ CLAIMS: dict[str, Claim] = {
     "mass-conserved": Claim("mass is conserved", "finite volumes", (), mass_conserved),
     "positive": Claim("the density is nonnegative", "M-matrix structure", (), positive),
     "energy-decreases": Claim(
-        "the free energy never rises", "Schlichting and Seis 2022", (), energy_decreases
+        "the free energy never rises",
+        "Schlichting and Seis 2022",
+        ("gradient flow",),
+        energy_decreases,
     ),
     "reaches-gibbs": Claim(
         "the flow converges to the Gibbs law of its own potential",
         "Hu, Ren, Siska and Szpruch 2021; detailed balance",
-        ("diffusion",),
+        ("diffusion", "gradient flow"),
         reaches_gibbs,
     ),
 }
