@@ -281,8 +281,8 @@ REFUSALS = {
         *("interaction must depend on |z - z'|", "apart", "whole space"),
     ),
     "rough kernel": (
-        lambda: mf.Interaction(log).on(RADIUS),
-        *("interaction", "1024", "whole space"),
+        lambda: mf.Interaction(lambda dz: (dz**2).sum(-1) ** -0.5).on(RADIUS),
+        *("interaction must be integrable", "settle", "whole space"),
     ),
     "unit and angle": (
         lambda: mf.Risk(mf.Unit.custom(lambda x, z: np.sin(x[..., 0] * z[..., 1])), DATA).on(
