@@ -266,7 +266,9 @@ def _collect(
 def _collapsed(solution: Solution, seen: Watch, times: Array, mode: str) -> Solution:
     """Say in a solution when and where its law collapsed."""
     problem = solution.problem
-    assert problem is not None and seen.full is not None and seen.collapse is not None
+    assert problem is not None
+    assert seen.full is not None
+    assert seen.collapse is not None
     t = _time(problem, seen.full, times)
     end = t + (seen.collapse - seen.full) / problem.flow.speed(t)
     told = (
