@@ -16,7 +16,8 @@ radius r feels the mass m inside as if it were at 0; the density there is
 
 for the drift is :math:`-\chi m / r - \kappa r` and diffusion adds
 :math:`-\beta \, \partial_r \log \rho`. The law collapses when a shell that encloses mass arrives
-at 0. At beta = 0 a shell that starts at s with m inside does so at s / (2 chi m).
+at 0. At beta = 0 a shell that starts at s with m inside does so after :math:`T = s / (2 \chi m)`,
+in a well after :math:`\log(1 + 2 \kappa T) / (2 \kappa)`, and no two meet before the first.
 """
 
 from __future__ import annotations
@@ -100,6 +101,10 @@ class Virial:
         start = _radii(rho, inside)
         first = int(np.searchsorted(inside, 0.5 * critical))
         share = mass / SHELLS
+        if beta == 0:
+            free = float((start / (2 * self.chi * inside)).min())
+            soonest = np.log1p(2 * self.kappa * free) / (2 * self.kappa) if self.kappa else free
+            return float(soonest) if soonest <= until else None
 
         def speed(t: float, logarithm: Array) -> Array:
             s = np.exp(logarithm)
