@@ -138,17 +138,10 @@ def radial_matrix(function: Function, grid: Grid) -> Array:
             f"interaction must depend on |z - z'| alone on the radius, got values "
             f"{np.abs(here - there).max():.2g} apart; solve in the whole space"
         )
-    radii, count = grid.axes[0], 16
+    radii = grid.axes[0]
     some = radii[np.unique(np.linspace(0, len(radii) - 1, 24).astype(int))]
-    with np.errstate(all="ignore"):
-        smooth = bool(np.isfinite(np.asarray(function(np.zeros((1, chart.dim))))).all())
-    means = _means(function, chart.dim, some, _angles(chart.dim, count)) if smooth else None
-    while means is not None and count < MOST_ANGLES:
-        count *= 2
-        again = _means(function, chart.dim, some, _angles(chart.dim, count))
-        if _alike(means, again):
-            return _means(function, chart.dim, radii, _angles(chart.dim, count // 2))
-        means = again
+    if (count := _settled_count(function, chart.dim, some)) is not None:
+        return _means(function, chart.dim, radii, _angles(chart.dim, count))
     few, many = (_graded_means(function, chart.dim, some, nodes) for nodes in NODES)
     if not _alike(few, many):
         raise ValueError(
@@ -157,6 +150,21 @@ def radial_matrix(function: Function, grid: Grid) -> Array:
             "a kernel that is less singular at 0"
         )
     return _graded_means(function, chart.dim, radii, NODES[0])
+
+
+def _settled_count(function: Function, dim: int, radii: Array) -> int | None:
+    """Angles by Gauss's rule that give the means between some radii; None for rough kernels."""
+    with np.errstate(all="ignore"):
+        if not np.isfinite(np.asarray(function(np.zeros((1, dim))))).all():
+            return None
+    count = 16
+    means = _means(function, dim, radii, _angles(dim, count))
+    while count < MOST_ANGLES:
+        again = _means(function, dim, radii, _angles(dim, 2 * count))
+        if _alike(means, again):
+            return count
+        means, count = again, 2 * count
+    return None
 
 
 def _alike(means: Array, again: Array) -> bool:

@@ -23,6 +23,8 @@ in a well after :math:`\log(1 + 2 \kappa T) / (2 \kappa)`, and no two meet befor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -99,35 +101,39 @@ class Virial:
             return None
         inside = mass * (np.arange(SHELLS) + 0.5) / SHELLS
         start = _radii(rho, inside)
-        first = int(np.searchsorted(inside, 0.5 * critical))
-        share = mass / SHELLS
         if beta == 0:
-            free = float((start / (2 * self.chi * inside)).min())
-            soonest = np.log1p(2 * self.kappa * free) / (2 * self.kappa) if self.kappa else free
-            return float(soonest) if soonest <= until else None
-
-        def speed(t: float, logarithm: Array) -> Array:
-            s = np.exp(logarithm)
-            density = np.concatenate([[inside[0] / s[0]], share / np.diff(s), [0.0]])
-            diffusion = 4 * beta * np.diff(density) / share
-            return np.asarray(-diffusion - 2 * self.chi * inside / s - 2 * self.kappa)
+            return self._falls(start, inside, until)
+        first = int(np.searchsorted(inside, 0.5 * critical))
 
         def arrived(t: float, logarithm: Array) -> float:
             return float(logarithm[first] - np.log(ARRIVED * start[first]))
 
         arrived.terminal = True  # type: ignore[attr-defined]
-        found = solve_ivp(
-            speed,
-            (0.0, until),
-            np.log(start),
-            method="LSODA",
-            lband=1,
-            uband=1,
-            rtol=1e-6,
-            atol=1e-8,
-            events=arrived,
-        )
+        speed = partial(self._speed, inside, beta)
+        method: dict[str, Any] = {
+            "method": "LSODA",
+            "lband": 1,
+            "uband": 1,
+            "rtol": 1e-6,
+            "atol": 1e-8,
+        }
+        found = solve_ivp(speed, (0.0, until), np.log(start), events=arrived, **method)
         return float(found.t[-1]) if found.status == 1 else None
+
+    def _speed(self, inside: Array, beta: float, t: float, logarithm: Array) -> Array:
+        """Rates of log s for shells that enclose given masses."""
+        s, share = np.exp(logarithm), 2 * inside[0]
+        density = np.concatenate([[inside[0] / s[0]], share / np.diff(s), [0.0]])
+        diffusion = 4 * beta * np.diff(density) / share
+        return np.asarray(-diffusion - 2 * self.chi * inside / s - 2 * self.kappa)
+
+    def _falls(self, start: Array, inside: Array, until: float) -> float | None:
+        """Time of the first shell that falls to 0 without diffusion."""
+        free = float((start / (2 * self.chi * inside)).min())
+        if 2 * self.kappa * free <= -1:  # a hill drives it away first
+            return None
+        t = float(np.log1p(2 * self.kappa * free) / (2 * self.kappa)) if self.kappa else free
+        return t if t <= until else None
 
 
 def _radii(rho: Density, inside: Array) -> Array:
