@@ -167,3 +167,25 @@ def test_walls_and_other_energies_are_refused():
             lambda p=problem: mf.validate(p, claims=["second-moment-law"]),
             *("second-moment-law", "log kernel", "drop"),
         )
+
+
+def test_charges_without_diffusion_fill_the_unit_disc():
+    """At rest the potential is constant where charges are: its Laplacian 2 - 2 pi rho vanishes.
+
+    So rho = 1 / pi, on the disc that holds mass 1, with M2 = 1/2 and energy 1/4 + 1/8: the mean of
+    log|x - y| over two points of the disc is -1/4.
+    """
+    errors = []
+    for cells in (32, 64):
+        grid = mf.Grid.box((-2, -2), (2, 2), (cells, cells))
+        start = mf.Density.gaussian(grid, (0, 0), 0.1)
+        problem = mf.Problem(mf.GradientFlow(WELL - LOG), start, 8.0)
+        solution = mf.solve(problem, reduce=mf.Group.dihedral(4), tolerance=1e-2)
+        rest, squares = solution.densities[-1], (grid.points**2).sum(-1)
+        disc = mf.Density(grid, 1.0 * (squares < 1)).normalised()
+        errors.append(mf.distance.l1(rest, disc))
+        flat = (WELL - LOG).potential(rest)[squares < 0.7]
+        assert np.ptp(flat) < 2e-3
+        assert solution.energy[-1] == pytest.approx(0.375, abs=2e-3)
+        assert rest.expect(lambda z: (z**2).sum(-1)) == pytest.approx(0.5, rel=2e-3)
+    assert errors[1] < 0.75 * errors[0] < 0.2

@@ -6,6 +6,7 @@ from problems import contraction, desai_zwanzig_energy, log_kernel
 from reference import collapse_time, order, refuses
 
 import meanfield_pde as mf
+from meanfield_pde import plot
 from meanfield_pde.eulerian import concentration
 from meanfield_pde.eulerian.concentration import densest, watch
 
@@ -108,10 +109,11 @@ def test_discs_without_diffusion():
 
 def test_the_line():
     """Critical strength 2 beta; a collapse comes before M2 = v - (chi - 2 beta) t would vanish."""
-    grid = mf.Grid.box(-5, 5, 400)
-    above = stopped(attracted(0.8, 2.0, grid))
-    assert 0.3 < above.statistics.concentrated < VARIANCE / 0.3
-    assert stopped(attracted(0.45, 2.0, grid)).statistics.concentrated is None
+    grids = [mf.Grid.box(-5, 5, n) for n in (200, 400, 800)]
+    above = [stopped(attracted(0.8, 2.0, grid)).statistics.concentrated for grid in grids]
+    assert max(above) < VARIANCE / 0.3
+    assert abs(above[2] - above[1]) < 0.6 * abs(above[1] - above[0]) < 0.02 * above[2]
+    assert stopped(attracted(0.45, 2.0, grids[1])).statistics.concentrated is None
 
 
 def test_a_schedule_is_a_clock():
@@ -213,6 +215,8 @@ def test_what_to_do_with_a_collapse(tmp_path):
     assert on.statistics.concentrated == pytest.approx(ended.statistics.concentrated, rel=1e-6)
     mf.save_solution(ended, tmp_path / "ended.nc")
     assert mf.load_solution(tmp_path / "ended.nc").statistics == ended.statistics
+    mark = plot.energy_figure(on).axes[0].texts[0].get_text()
+    assert f"{on.statistics.concentrated:.4g}" in mark
     refuses(lambda: mf.solve(problem, collapse="halt"), "collapse", "'halt'", "stop is for laws")
 
 

@@ -37,7 +37,7 @@ OF_ANY = ("mass-conserved", "positive", "energy-decreases")
 ALWAYS = (*OF_ANY, "energy-dissipated", "schedule-is-a-clock")
 OF_ENERGY = (*OF_ANY, "reaches-gibbs", *ALWAYS[3:4], "relaxes-at-gap", "one-limit", *ALWAYS[4:])
 OF_SYMMETRY = (*network_claims.CLAIMS, *flow_claims.CLAIMS)
-OTHERS = {"particles", "asked", "sets", "frozen", "lazy metric"}
+OTHERS = {"log kernel", "plane", "particles", "asked", "sets", "frozen", "lazy metric"}
 ON_DENSITIES = tuple(name for name, claim in CLAIMS.items() if not OTHERS & set(claim.needs))
 
 

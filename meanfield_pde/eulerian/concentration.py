@@ -109,9 +109,8 @@ class Watch:
     @property
     def said(self) -> str:
         """What was seen, in words."""
-        cells = "first cell" if isinstance(self.grid.chart, Radius) else "densest cells"
         where = ", ".join(f"{x:.3g}" for x in self.place)
-        return f"the {cells}, around ({where}), hold the mass {self.mass:.3g}"
+        return f"the mass {self.mass:.3g} sits in the densest cells, around ({where})"
 
 
 def watch(energy: Energy, grid: Grid, rho: Array, stop: bool) -> Watch | None:

@@ -75,11 +75,12 @@ def energy_figure(solution: Solution) -> Figure:
             axes.axvline(collapse, color=QUIET, linewidth=1, linestyle="--")
         upper.annotate(
             f"collapse at $t$ = {collapse:.4g}",
-            (collapse, 0),
-            xytext=(-4, 4),
+            (collapse, 1),
+            xytext=(-4, -4),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="right",
+            va="top",
             color=QUIET,
         )
     return figure
