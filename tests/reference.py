@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import settings
+from scipy.integrate import solve_ivp
 
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 """For property tests: the same examples every time, however slow the machine."""
@@ -283,3 +284,38 @@ def signed_permutations(dim):
         found.append(np.array([[s, 0.0], [0.0, t]]))
         found.append(np.array([[0.0, s], [t, 0.0]]))
     return found
+
+
+# -- collapse of a radial law in the plane
+
+
+def collapse_time(chi, beta, variance, kappa=0.0, nodes=400):
+    """When a centred Gaussian of mass 1 collapses under chi log|z| + kappa |z|^2 / 2 in the plane.
+
+    The mass m inside the circle r^2 = s obeys, by Newton's theorem,
+
+        m_t = 4 beta s m_ss + 2 (chi m + kappa s) m_s,    m(0) = 0,   m(infinity) = 1,
+
+    for the flux into the circle is 2 pi r (rho (chi m / r + kappa r) + beta rho_r) with
+    rho = m_s / pi. In x = log s, from 1e-10 to 1e3 times the variance, m_s = m_x / s and
+    s m_ss = (m_xx - m_x) / s; central differences. The law has collapsed once a circle of
+    s = 1e-8 holds half of the critical mass 4 beta / chi, to which m jumps at s = 0.
+    """
+    x = np.linspace(math.log(1e-10 * variance), math.log(1e3 * variance), nodes)
+    h, s = x[1] - x[0], np.exp(x)
+    watched = int(np.searchsorted(s, 1e-8 * variance))
+
+    def rate(t, m):
+        whole = np.concatenate([[0.0], m, [1.0]])
+        slope = (whole[2:] - whole[:-2]) / (2 * h)
+        bend = (whole[2:] - 2 * m + whole[:-2]) / h**2
+        return (4 * beta * (bend - slope) + 2 * chi * m * slope) / s + 2 * kappa * slope
+
+    def filled(t, m):
+        return m[watched] - 2 * beta / chi
+
+    filled.terminal = True
+    start = -np.expm1(-0.5 * s / variance)
+    options = {"method": "LSODA", "lband": 1, "uband": 1, "rtol": 1e-7, "atol": 1e-13}
+    found = solve_ivp(rate, (0.0, 100.0), start, events=filled, **options)
+    return found.t[-1] if found.status == 1 else None

@@ -21,6 +21,8 @@ def coarse(name):
     """The case with few cells, and implicit steps where explicit ones would be many."""
     case = mf.load_case(name)
     cells = "24" if case.problem.initial.grid.dim == 1 else "[24, 24]"
+    if case.claims.get("collapses"):  # a core on 24 cells fills four of them at once
+        cells = "[48, 48]"
     return case.with_settings([f"grid.cells={cells}", "solve.tolerance=1e-2"])
 
 
@@ -50,7 +52,9 @@ def test_case_solves(name):
     case = coarse(name)
     solution = mf.solve(case.problem, **case.solve_options())
     assert solution.ok
-    assert solution.times[-1] == case.problem.t1
+    collapsed = case.claims.get("collapses", False)
+    assert (solution.statistics.concentrated is not None) is collapsed
+    assert bool(solution.times[-1] < case.problem.t1) is collapsed
     assert solution.statistics.mass_drift < 1e-13
     assert solution.statistics.smallest >= 0
     assert (np.diff(solution.energy) < 0).all()
@@ -93,6 +97,9 @@ def test_claims_have_what_they_need(name):
     flow = case.problem.flow
     has["reaction"], has["no reaction"] = flow.reaction > 0, flow.reaction == 0
     has["gradient flow"], has["transport"] = flow.dissipative, flow.transport
+    kernels = [table.name for table in case.schema.energy if table.kind == "interaction"]
+    has["log kernel"] = kernels == ["log"]
+    has["plane"] = case.problem.initial.grid.ambient_dim == 2
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

@@ -28,6 +28,7 @@ from meanfield_pde.studies import setting as settings_module
 from meanfield_pde.studies.claims import CLAIMS, Claim, Finding
 from meanfield_pde.studies.claims import flows as flow_claims
 from meanfield_pde.studies.claims import network as network_claims
+from meanfield_pde.studies.claims.claim import NEEDS
 from meanfield_pde.studies.setting import Setting, moved_direction
 from meanfield_pde.studies.validate import FALSE_MARGIN
 
@@ -37,8 +38,10 @@ OF_ANY = ("mass-conserved", "positive", "energy-decreases")
 ALWAYS = (*OF_ANY, "energy-dissipated", "schedule-is-a-clock")
 OF_ENERGY = (*OF_ANY, "reaches-gibbs", *ALWAYS[3:4], "relaxes-at-gap", "one-limit", *ALWAYS[4:])
 OF_SYMMETRY = (*network_claims.CLAIMS, *flow_claims.CLAIMS)
-OTHERS = {"particles", "asked", "sets", "frozen", "lazy metric"}
-REACTS = {"reaction", "no reaction", "transport", "gradient flow"}
+OTHERS = {
+    *("log kernel", "plane", "reaction"),
+    *("particles", "asked", "sets", "frozen", "lazy metric"),
+}
 ON_DENSITIES = tuple(name for name, claim in CLAIMS.items() if not OTHERS & set(claim.needs))
 
 
@@ -420,7 +423,6 @@ def test_every_claim_has_a_source_and_a_need():
     for name, claim in CLAIMS.items():
         assert claim.statement, name
         assert claim.source, name
-        known = {"group", "risk", "diffusion", "fixed subspace", "particles"}
-        known |= {"squared loss", "few data", "periodic projection", "grid of Z", *OTHERS, *REACTS}
-        assert set(claim.needs) <= known, name
+        assert set(claim.needs) <= set(NEEDS), name
+    assert set(NEEDS) == set(Setting(network(), REFLECTION).has()) | {"particles", "asked"}
     assert module.CLAIMS is CLAIMS

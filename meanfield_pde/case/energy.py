@@ -28,7 +28,7 @@ Pair = tuple[Function, Function]
 
 
 def _square(z: Array) -> Array:
-    return np.asarray((z * z).sum(-1))
+    return np.asarray(np.einsum("...i,...i->...", z, z))
 
 
 def _norm(z: Array) -> Array:

@@ -297,6 +297,7 @@ class SolveTable(Table):
     dt: Positive | None = None
     symmetric: bool = False
     reduced: bool = False
+    collapse: Literal["error", "stop", "ignore"] = "error"
 
     @field_validator("flux", "stepper")
     @classmethod

@@ -85,7 +85,8 @@ class Derivative:
 
     def _leaves_checked(self, points: Array) -> bool:
         """Whether points lie outside the box in which the gradient was checked; widen it."""
-        low, high = points.min(axis=0), points.max(axis=0)
+        # By columns: numpy is 30 times slower along the first axis of a long thin array.
+        low, high = (np.array([f(c) for c in points.T]) for f in (np.min, np.max))
         if points.shape[-1] not in self._checked:
             self._checked[points.shape[-1]] = low, high
             return True

@@ -295,7 +295,9 @@ def _row_chunks(rows: int, columns: int | None = None) -> list[slice]:
 
 def _avoid_zero(dz: Array, weights: Array) -> Array:
     """Weights of all pairs, 0 where dz vanishes; dz is moved off the origin there, in place."""
-    zero = (dz == 0).all(axis=-1)
+    zero = dz[..., 0] == 0
+    for axis in range(1, dz.shape[-1]):
+        zero &= dz[..., axis] == 0
     dz[zero] = 1.0
     return np.where(zero, 0.0, weights)
 

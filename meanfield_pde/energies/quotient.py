@@ -22,6 +22,10 @@ from meanfield_pde.measures.grid import Grid
 
 MOST_ANGLES = 1024
 ACCURACY = 1e-11
+NODES = (10, 14)
+"""Nodes of an interval of angles in a graded rule, and in the one that it is checked by."""
+DEEP = 120
+"""Times that the interval of angles is halved where both radii are equal."""
 CHUNK = 2_000_000
 """Pairs of radii and angles handled at once."""
 
@@ -115,10 +119,14 @@ def require_even(kernel: Array, axes: tuple[int, ...]) -> None:
 def radial_matrix(function: Function, grid: Grid) -> Array:
     """Means over all angles of W between spheres of any two radii of a grid.
 
+    Gauss's rule for the angle where it settles; for kernels with a kink or a singularity at 0 rules
+    on intervals of the angle that halve towards 0. For ``log |z|`` in the plane the mean is
+    ``log max(r, s)`` (Newton).
+
     Raises
     ------
     ValueError
-        If W is not a function of the distance, or too rough near 0 for a rule of angles.
+        If W is not a function of the distance, or not integrable over spheres.
     """
     chart = grid.chart
     assert isinstance(chart, Radius)
@@ -130,28 +138,74 @@ def radial_matrix(function: Function, grid: Grid) -> Array:
             f"interaction must depend on |z - z'| alone on the radius, got values "
             f"{np.abs(here - there).max():.2g} apart; solve in the whole space"
         )
-    radii, count = grid.axes[0], 16
-    some = np.unique(np.linspace(0, len(radii) - 1, 24).astype(int))
-    means = _angular_means(function, chart.dim, radii[some], count)
+    radii = grid.axes[0]
+    some = radii[np.unique(np.linspace(0, len(radii) - 1, 24).astype(int))]
+    if (count := _settled_count(function, chart.dim, some)) is not None:
+        return _means(function, chart.dim, radii, _angles(chart.dim, count))
+    few, many = (_graded_means(function, chart.dim, some, nodes) for nodes in NODES)
+    if not _alike(few, many):
+        raise ValueError(
+            "interaction must be integrable over spheres, got means over angles that do not "
+            f"settle (apart by {np.abs(few - many).max():.2g}); solve in the whole space, or take "
+            "a kernel that is less singular at 0"
+        )
+    return _graded_means(function, chart.dim, radii, NODES[0])
+
+
+def _settled_count(function: Function, dim: int, radii: Array) -> int | None:
+    """Angles by Gauss's rule that give the means between some radii; None for rough kernels."""
+    with np.errstate(all="ignore"):
+        if not np.isfinite(np.asarray(function(np.zeros((1, dim))))).all():
+            return None
+    count = 16
+    means = _means(function, dim, radii, _angles(dim, count))
     while count < MOST_ANGLES:
-        count *= 2
-        again = _angular_means(function, chart.dim, radii[some], count)
-        if np.abs(again - means).max() <= ACCURACY * (1 + np.abs(again).max()):
-            return _angular_means(function, chart.dim, radii, count // 2)
-        means = again
-    raise ValueError(
-        f"interaction must be smooth enough for its mean over angles, got no two alike up to "
-        f"{count} angles; kernels that are singular or have a kink at 0 need the whole space"
-    )
+        again = _means(function, dim, radii, _angles(dim, 2 * count))
+        if _alike(means, again):
+            return count
+        means, count = again, 2 * count
+    return None
 
 
-def _angular_means(function: Function, dim: int, radii: Array, count: int) -> Array:
+def _alike(means: Array, again: Array) -> bool:
+    return bool(np.abs(again - means).max() <= ACCURACY * (1 + np.abs(again).max()))
+
+
+def _angles(dim: int, count: int) -> tuple[Array, Array]:
+    """Gauss's rule of the angle a between two directions: 1 - cos a, and weights."""
     cosines, weights = gegenbauer(dim, count)
+    return 1.0 - cosines, weights
+
+
+def _graded_angles(dim: int, nodes: int, levels: int) -> tuple[Array, Array]:
+    """Rules on intervals that halve towards 0: 1 - cos a, and weights."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    ends = np.pi * np.append(0.0, 0.5 ** np.arange(levels, -1.0, -1.0))
+    half = 0.5 * np.diff(ends)[:, None]
+    angles = (ends[:-1, None] + half * (1.0 + x)).ravel()
+    weights = (half * w).ravel() * np.sin(angles) ** (dim - 2)
+    return 2.0 * np.sin(0.5 * angles) ** 2, weights / weights.sum()
+
+
+def _graded_means(function: Function, dim: int, radii: Array, nodes: int) -> Array:
+    """Means that are singular at angle 0 where both radii are equal, and nearly so beside."""
+    apart = np.abs(radii[:, None] - radii + np.diag(np.full(len(radii), np.inf))).min()
+    levels = int(np.ceil(np.log2(radii.max() / apart))) + 4
+    matrix = _means(function, dim, radii, _graded_angles(dim, nodes, levels))
+    gaps, weights = _graded_angles(dim, nodes, DEEP)
+    places = np.zeros((len(radii), len(gaps), dim))
+    places[..., 0] = radii[:, None] * np.sqrt(2 * gaps)
+    np.fill_diagonal(matrix, check.evaluate("interaction", function, places) @ weights)
+    return matrix
+
+
+def _means(function: Function, dim: int, radii: Array, rule: tuple[Array, Array]) -> Array:
+    gaps, weights = rule
     matrix = np.empty((len(radii), len(radii)))
-    size = max(1, CHUNK // (len(radii) * count))
+    size = max(1, CHUNK // (len(radii) * len(gaps)))
     for rows in (slice(k, k + size) for k in range(0, len(radii), size)):
         r, s = radii[rows, None, None], radii[None, :, None]
-        distance = np.sqrt(np.maximum((r - s) ** 2 + 2 * r * s * (1 - cosines), 0.0))
+        distance = np.sqrt((r - s) ** 2 + 2 * r * s * gaps)
         places = np.zeros((*distance.shape, dim))
         places[..., 0] = distance
         matrix[rows] = check.evaluate("interaction", function, places) @ weights

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from meanfield_pde.eulerian.concentration import CollapseError, Watch
 from meanfield_pde.eulerian.stepper import Equation, State, StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.check import Array
@@ -82,6 +83,8 @@ class March:
         A group's orbits of cells. From a density that is invariant to the last bit steps lead
         to one that is: linear solvers round differently on each side, and the mean over the orbits
         takes that away, no more.
+    watch : Watch, optional
+        What looks out for a collapse.
     """
 
     equation: Equation
@@ -91,6 +94,7 @@ class March:
     tolerance: float
     fixed: float | None = None
     orbits: Images | None = None
+    watch: Watch | None = None
     clock: float = 0.0
     steps: int = 0
     rejected: int = 0
@@ -126,6 +130,8 @@ class March:
         ------
         StuckError
             If steps become too small.
+        CollapseError
+            If the mass has collapsed to the cells, and the watch says to stop there.
         """
         if self.stepper.exact(self.equation) and self.fixed is None and self.clock < target:
             self._advance_from_origin(target, report)
@@ -153,6 +159,10 @@ class March:
         taken = self._attempt(dt)
         self.clock = target if last and taken.dt == dt else self.clock + taken.dt
         self._accept(taken)
+        if self.watch is not None:
+            self.watch = self.watch.seen(self.rho, self.clock)
+            if self.watch.stop and self.watch.full is not None:
+                raise CollapseError
         return taken.dt
 
     @property

@@ -26,7 +26,8 @@ class Statistics:
     ``smallest`` (smallest density) are over all accepted steps, not only over the saved times;
     ``dt`` holds the smallest and largest step in the flow's own clock. ``symmetry_defect`` is the
     largest part of the mass that a step moved off its mean over the group and that was put back (0
-    without ``symmetry``), ``stationary`` the time from which on the density was kept as it was.
+    without ``symmetry``), ``stationary`` the time from which on the density was kept as it was,
+    ``concentrated`` the time at which it collapses into a point, None for never.
     """
 
     flux: str
@@ -40,6 +41,7 @@ class Statistics:
     smallest: float
     symmetry_defect: float = 0.0
     stationary: float | None = None
+    concentrated: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Solution:
     result : str
         What happened, in a sentence.
     ok : bool
-        Whether the end time was reached.
+        Whether the end time was reached, or a collapse at which to stop.
     """
 
     problem: Problem | None

@@ -10,6 +10,7 @@ import numpy as np
 
 from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
+from meanfield_pde.eulerian.concentration import CollapseError, Watch, watch
 from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.march import March, StuckError
@@ -29,6 +30,9 @@ from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.order_free import folded_sum
 
 logger = logging.getLogger(__name__)
+
+COLLAPSE = ("error", "stop", "ignore")
+"""What to do with a law that collapses."""
 
 
 class SolveError(RuntimeError):
@@ -50,6 +54,7 @@ def solve(
     throw: bool = True,
     symmetry: Group | None = None,
     reduce: Group | None = None,
+    collapse: str = "error",
 ) -> Solution:
     """Move a density along a gradient flow, with birth and death where the flow reacts.
 
@@ -94,6 +99,11 @@ def solve(
         initial density invariant. The equation is solved on its fundamental domain (half, quarter
         or octant) and the whole density given back: that of the whole grid up to rounding, at the
         domain's share of the cost, and invariant to the last bit.
+    collapse : str
+        What to do where a kernel that falls to minus infinity at 0 has drawn the mass into a few
+        cells, after which these decide and not the equation: ``error``, ``stop`` (the solution
+        ends before, and is ok), or ``ignore``. `Statistics.concentrated` is the time, within some
+        percent where the start spans tens of cells and attraction is a tenth above critical.
 
     Returns
     -------
@@ -106,7 +116,7 @@ def solve(
         If an argument is wrong; for ``symmetry`` and ``reduce`` also if the energy is not invariant
         under it, on E^G also if the drift or the noise leaves it.
     SolveError
-        If the end time was not reached and ``throw``.
+        If the end time was not reached and ``throw``; not after a collapse at which to stop.
 
     Examples
     --------
@@ -139,19 +149,28 @@ def solve(
             "symmetry must be left out with reduce, got both; a reduced density is invariant "
             "to the last bit"
         )
+    if collapse not in COLLAPSE:
+        raise ValueError(
+            f"collapse must be {', '.join(COLLAPSE)}, got {collapse!r}; stop is for laws that are "
+            "expected to collapse"
+        )
     times = problem.save_times(save)
     domain, reduced = None, problem
     if reduce is not None:
         domain, reduced = reduction(problem, reduce)
     march, reason = _prepare(reduced, flux, stepper, tolerance, dt, symmetry, domain)
+    march.watch = watch(problem.flow.energy, march.equation.grid, march.rho, collapse != "ignore")
     saved, failure = _march_through(problem, march, times, progress)
     if symmetry is not None:
         reason += f"; symmetry {symmetry.name} {march.symmetric}"
     densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
     if domain is not None:
         densities = tuple(domain.lift(rho) for rho in densities)
-    solution = _collect(problem, march, times[: len(saved)], saved, densities, reason, failure)
-    if failure and throw:
+    ends = times[: len(saved)]
+    solution = _collect(problem, march, ends, saved, densities, reason, failure)
+    if march.watch is not None and march.watch.full is not None:
+        solution = _collapsed(solution, march.watch, times, collapse)
+    if not solution.ok and throw:
         raise SolveError(solution)
     return solution
 
@@ -214,6 +233,8 @@ def _march_through(
                 march.advance(march.clock + problem.flow.clock(float(before), float(t)), report)
             except StuckError as stuck:
                 return saved, str(stuck)
+            except CollapseError:
+                return saved, ""
             saved.append(march.state)
     return saved, ""
 
@@ -234,7 +255,7 @@ def _collect(
         stationary = _time(problem, march.stationary, times)
         steps += f", stationary since t = {stationary:.4g}"
     result = f"reached t = {problem.t1:g} in {steps}; {reason}"
-    if not failure and times[-1] < problem.t1:
+    if not failure and len(times) and times[-1] < problem.t1:
         result = f"reached the last time to save, t = {times[-1]:g}, in {steps}; {reason}"
     if failure:
         result = (
@@ -253,6 +274,32 @@ def _collect(
         result,
         not failure,
     )
+
+
+def _collapsed(solution: Solution, seen: Watch, times: Array, mode: str) -> Solution:
+    """Say in a solution when and where its law collapsed."""
+    problem = solution.problem
+    assert problem is not None
+    assert seen.full is not None
+    assert seen.collapse is not None
+    t = _time(problem, seen.full, times)
+    end = t + (seen.collapse - seen.full) / problem.flow.speed(t)
+    told = (
+        f"at t = {t:.4g} {seen.said}, where {seen.critical:.3g} is critical for their kernel; the "
+        f"law collapses into a point at t = {end:.4g}"
+    )
+    statistics = replace(solution.statistics, concentrated=end)
+    if mode == "ignore":
+        return replace(solution, statistics=statistics, result=f"{solution.result}; {told}")
+    steps = f"{solution.statistics.steps} steps of {solution.statistics.stepper}"
+    result = f"stopped by a collapse after {steps}: {told}; {solution.statistics.reason}"
+    if mode == "error":
+        result = (
+            f"stopped by a collapse after {steps}: {told}, and what followed would be an answer "
+            "of the cells; pass collapse='stop' where that is the answer, 'ignore' to go on, or "
+            "make the attraction weaker"
+        )
+    return replace(solution, statistics=statistics, result=result, ok=mode == "stop")
 
 
 def _statistics(march: March, reason: str, stationary: float | None) -> Statistics:

@@ -74,6 +74,19 @@ def energy_figure(solution: Solution) -> Figure:
     lower.set_title("Dissipation: how fast the scheme lowers $F$")
     lower.set_ylabel(r"$-dF/ds$")
     lower.set_xlabel(r"time $t$")
+    if (collapse := solution.statistics.concentrated) is not None:
+        for axes in (upper, lower):
+            axes.axvline(collapse, color=QUIET, linewidth=1, linestyle="--")
+        upper.annotate(
+            f"collapse at $t$ = {collapse:.4g}",
+            (collapse, 1),
+            xytext=(-4, -4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=QUIET,
+        )
     return figure
 
 

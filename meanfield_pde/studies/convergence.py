@@ -133,7 +133,8 @@ def _resolved(
             coarse = tuple(max(1, round(n / COARSENED)) for n in own.cells)
             grids = replace(own, cells=coarse)
         kept = {**problem.solve_options(), **(options or {})}
-        for name in ("symmetry", "reduce"):  # they change the last bits alone
+        # The first two change the last bits alone, and past a collapse there is no order.
+        for name in ("symmetry", "reduce", "collapse"):
             kept.pop(name)
         return partial(_remade, problem), _grids(grids, levels), kept
     if not callable(problem):

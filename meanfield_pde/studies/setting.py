@@ -19,13 +19,14 @@ from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.problem import Problem, Sampler
 from meanfield_pde.lagrangian.dynamics import Dynamics, Langevin
 from meanfield_pde.lagrangian.simulate import Run, simulate
-from meanfield_pde.measures.chart import FixedSubspace
+from meanfield_pde.measures.chart import FixedSubspace, Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
 from meanfield_pde.studies.approximate import MAX_IMAGES
+from meanfield_pde.studies.virial import Virial
 
 SAVES = 6
 TILT = 0.3
@@ -94,6 +95,9 @@ class Setting:
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
             "grid of Z": self.grid.symmetric_chart is None,
             "lazy metric": self.problem.flow.metric is not None,
+            "log kernel": self._free()
+            and Virial.of(self.energy, self.grid.ambient_dim) is not None,
+            "plane": self.grid.ambient_dim == 2,
             **self._reacts(),
         }
 
@@ -106,6 +110,12 @@ class Setting:
             "transport": flow.transport,
             "gradient flow": flow.dissipative,
         }
+
+    def _free(self) -> bool:
+        """Say whether mass moves in all of R^d, by transport alone."""
+        flow, chart = self.problem.flow, self.grid.chart
+        bound = self.grid.periodic or isinstance(chart, FixedSubspace | Polar)
+        return not (bound or flow.frozen or flow.metric or flow.reaction)
 
     def _keeps_periods(self) -> bool:
         """Say whether the projection on E^G takes a period of the torus to periods."""

@@ -10,6 +10,7 @@ arXiv 2405.19995).
 from meanfield_pde.studies.claims import (
     averages,
     chaos,
+    concentration,
     dynamics,
     flows,
     fluctuations,
@@ -39,5 +40,6 @@ CLAIMS: dict[str, Claim] = {
     **fluctuations.CLAIMS,
     **sets.CLAIMS,
     **reaction.CLAIMS,
+    **concentration.CLAIMS,
 }
 """All claims by name."""

@@ -31,18 +31,35 @@ class Finding:
     false_from: float | None = None
 
 
+NEEDS = {
+    "group": "a symmetry group",
+    "fixed subspace": "a group whose fixed subspace has positive dimension",
+    "periodic projection": "a projection on the fixed subspace that keeps periods; boxes have it",
+    "grid of Z": "a grid of the whole space: a chart of invariant laws has no others",
+    "risk": "a risk in the energy",
+    "squared loss": "a risk with the squared loss",
+    "few data": "data whose orbits are few enough to be listed",
+    "sets": "a unit that takes sets",
+    "log kernel": "a logarithmic interaction, beside a quadratic potential at most",
+    "plane": "parameters in the plane",
+    "diffusion": "diffusion in all directions",
+    "frozen": "frozen coordinates",
+    "transport": "transport",
+    "reaction": "birth and death",
+    "no reaction": "neither birth nor death",
+    "gradient flow": "a free energy that falls: a reaction that leaves out an entropy has none",
+    "lazy metric": "a lazy metric",
+    "particles": "to be asked for by name: it takes seconds and may raise a false alarm",
+    "asked": "to be asked for by name: it may hold or not",
+}
+"""What claims may need of a problem."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement, where it is from, and how it is checked.
 
-    ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``,
-    ``squared loss``, ``few data``, ``periodic projection`` (boxes have it), ``fixed subspace`` (of
-    positive dimension), ``sets`` (a unit that takes them), ``frozen`` (coordinates; ``diffusion``
-    is one in all directions), ``reaction`` or ``no reaction``, ``transport``, ``gradient flow`` (a
-    reaction that leaves out an entropy makes it none), ``lazy metric``, ``grid of Z`` (a chart of
-    invariant laws has no others). Two more are met where the claim is asked for by name:
-    ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of claims
-    that may hold or not.
+    ``needs`` lists what the problem must have, names of `NEEDS`.
     """
 
     statement: str
