@@ -13,8 +13,8 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -80,6 +80,33 @@ class Workplace:
         """Number of workers to start."""
         return self.workers or os.cpu_count() or 1
 
+    @contextmanager
+    def opened(self) -> Iterator[Workplace]:
+        """Start the Dask cluster that was asked for, where it is not there already.
+
+        Raises
+        ------
+        ValueError
+            If Dask is not installed.
+        """
+        if self.where != "dask":
+            yield self
+            return
+        try:
+            from distributed import LocalCluster
+        except ImportError as error:
+            raise ValueError(
+                "where must be here or processes without the package distributed, got dask; "
+                "pip install 'meanfield-pde[distributed]'"
+            ) from error
+        if self.scheduler is not None:
+            yield self
+            return
+        with LocalCluster(
+            n_workers=self.processes, threads_per_worker=1, dashboard_address=None
+        ) as cluster:
+            yield replace(self, scheduler=cluster.scheduler_address)
+
 
 def carry_out(
     function: Callable[[T], Arrays | Lost],
@@ -141,7 +168,8 @@ def _completed(
     function: Callable[[T], Arrays | Lost], tasks: Sequence[T], workplace: Workplace
 ) -> Iterator[tuple[T, Arrays | Lost]]:
     """Results as they come, in any order."""
-    if workplace.where == "here" or not tasks:
+    alone = workplace.where == "processes" and len(tasks) == 1  # not worth the start of another
+    if workplace.where == "here" or not tasks or alone:
         yield from ((task, _here(function, task)) for task in tasks)
     elif workplace.where == "processes":
         yield from _in_processes(partial(_there, function), tasks, workplace.processes)
@@ -206,32 +234,19 @@ def _on_dask(
     function: Callable[[T], Arrays | Lost], tasks: Sequence[T], workplace: Workplace
 ) -> Iterator[tuple[T, Arrays | Lost]]:
     """Use a Dask cluster, which gives tasks of a worker that died to another by itself."""
+    from distributed import Client, KilledWorker
+    from distributed import as_completed as as_completed_on
+
     try:
-        from distributed import Client, KilledWorker, LocalCluster
-        from distributed import as_completed as as_completed_on
-    except ImportError as error:
-        raise ValueError(
-            "where must be here or processes without the package distributed, got dask; "
-            "pip install 'meanfield-pde[distributed]'"
+        client = Client(workplace.scheduler, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"no Dask scheduler answers at {workplace.scheduler} ({error}); start one with "
+            "'dask scheduler', or leave the address out"
         ) from error
-    with ExitStack() as stack:
-        address: Any = workplace.scheduler
-        if address is None:
-            address = stack.enter_context(
-                LocalCluster(
-                    n_workers=min(workplace.processes, len(tasks)),
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                )
-            )
-        try:
-            client = stack.enter_context(Client(address, set_as_default=False))
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"no Dask scheduler answers at {address} ({error}); start one with dask scheduler"
-            ) from error
+    with client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
-        for future in as_completed_on(futures):
+        for future in as_completed_on(futures, loop=client.loop):
             error = future.exception()
             if isinstance(error, KilledWorker):
                 yield futures[future], Lost("its worker died again and again: give it more memory")
