@@ -60,17 +60,22 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
     from meanfield_pde.storage import load_run as load_run
     from meanfield_pde.storage import load_solution as load_solution
+    from meanfield_pde.storage import load_sweep as load_sweep
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
+    from meanfield_pde.storage import save_sweep as save_sweep
     from meanfield_pde.studies.approximate import SymmetryGap as SymmetryGap
     from meanfield_pde.studies.approximate import symmetry_gap as symmetry_gap
     from meanfield_pde.studies.assumptions import assumptions as assumptions
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.discover import discover as discover
+    from meanfield_pde.studies.ensemble import SweepError as SweepError
+    from meanfield_pde.studies.ensemble import sweep as sweep
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.optima import Optimum as Optimum
     from meanfield_pde.studies.optima import infimum as infimum
+    from meanfield_pde.studies.rates import rates as rates
     from meanfield_pde.studies.regression import linear_regression_gap as linear_regression_gap
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
@@ -120,6 +125,7 @@ _HOMES = {
     "load_case": "case",
     "load_run": "storage",
     "load_solution": "storage",
+    "load_sweep": "storage",
     "Loss": "energies.loss",
     "Network": "energies.risk",
     "Optimum": "studies.optima",
@@ -127,12 +133,14 @@ _HOMES = {
     "Potential": "energies.potential",
     "Problem": "flows.problem",
     "project": "measures.symmetry",
+    "rates": "studies.rates",
     "Report": "studies.report",
     "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",
     "save_run": "storage",
     "save_solution": "storage",
+    "save_sweep": "storage",
     "ScharfetterGummel": "eulerian.flux",
     "SGD": "lagrangian.dynamics",
     "simulate": "lagrangian.simulate",
@@ -142,6 +150,8 @@ _HOMES = {
     "SolveError": "eulerian.solve",
     "StorageError": "studies.files",
     "students": "studies.students",
+    "sweep": "studies.ensemble",
+    "SweepError": "studies.ensemble",
     "symmetrise": "measures.symmetry",
     "symmetry_gap": "studies.approximate",
     "SymmetryGap": "studies.approximate",

@@ -112,8 +112,25 @@ def load_run(path: str | Path, problem: Problem | None = None) -> Run:
     return replace(run, attributes=_extra(data, run.to_dataset()))
 
 
+def save_sweep(data: Dataset, path: str | Path) -> None:
+    """Write a sweep as NetCDF; the arguments and errors of `save_solution`."""
+    _write(data.copy(), {}, path)
+
+
+def load_sweep(path: str | Path) -> Dataset:
+    """Read what `save_sweep` wrote, or `meanfield-pde sweep`; the errors of `load_solution`."""
+    data = _read(path, "sweep")
+    known = {
+        name: getattr(value, "tolist", lambda value=value: value)()
+        for name, value in data.attrs.items()
+    }
+    return data.assign_attrs(known)
+
+
 def _write(data: Dataset, extra: dict[str, Any], path: str | Path) -> None:
     for name, variable in data.variables.items():
+        if variable.dtype.kind not in "fc":
+            continue
         wrong = variable.values[~np.isfinite(variable.values)]
         if wrong.size:
             raise ValueError(

@@ -8,19 +8,15 @@ wherever and in whatever order tasks run, and does not change where values or se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from meanfield_pde.eulerian.solve import SolveError, solve
-from meanfield_pde.flows.problem import Problem
 from meanfield_pde.lagrangian.simulate import SimulationError, simulate
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -37,41 +33,14 @@ from meanfield_pde.studies.compare import (
     rulers,
 )
 from meanfield_pde.studies.files import versions
+from meanfield_pde.studies.points import DensityTask, Point, RunTask, Stated
 from meanfield_pde.studies.tasks import Arrays, Lost, Workplace, carry_out
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
-FORMAT = 1
-"""Changes when what a task measures does, so that older files are left alone."""
-SILENT = ("title", "source", "about", "claims")
-"""Tables of a case that no number depends on."""
 FLOOR, LIMIT, GRID = "_floor", "_density", "_grid"
 """Ends of names: of independent samples, of the density, and of what its cells resolve."""
-
-
-class Stated(Protocol):
-    """What a sweep asks of a case."""
-
-    name: str
-    text: str
-    tables: dict[str, Any]
-
-    @property
-    def problem(self) -> Problem:
-        """Flow, initial density and end time."""
-
-    def with_settings(self, settings: Sequence[str]) -> Stated:
-        """Return the case with values changed."""
-
-    def solve_options(self) -> dict[str, Any]:
-        """Arguments of `solve`."""
-
-    def simulate_options(self) -> dict[str, Any]:
-        """Arguments of `simulate`."""
-
-    def compare_options(self) -> dict[str, Any]:
-        """Arguments of `compare`."""
 
 
 class SweepError(RuntimeError):
@@ -94,69 +63,6 @@ class SweepError(RuntimeError):
             f"{len(lines)} tasks of the sweep failed:\n  {shown}\n{kept}; change the case, or "
             "leave these values out"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """Coordinates of a run but its seed, and the case there."""
-
-    at: tuple[tuple[str, Any], ...]
-    case: Stated
-
-    @property
-    def name(self) -> str:
-        """Coordinates, for people."""
-        return ", ".join(f"{key}={value}" for key, value in self.at)
-
-    @property
-    def particles(self) -> int:
-        """Number of particles."""
-        return int(self.case.simulate_options()["particles"])
-
-    def digest(self, *more: Any, without: Sequence[str] = ()) -> str:
-        """Letters that change with the case, with versions and with what else is given."""
-        left_out = {*SILENT, *without}
-        tables = {k: v for k, v in self.case.tables.items() if k not in left_out}
-        if "simulate" in tables:
-            tables["simulate"] = {k: v for k, v in tables["simulate"].items() if k != "seeds"}
-        text = json.dumps([FORMAT, versions(), tables, *more], sort_keys=True)
-        return sha256(text.encode()).hexdigest()[:20]
-
-    def seeds(self, replica: int) -> tuple[int, int]:
-        """Seeds of the run and of the samples beside it: no two coordinates share one.
-
-        That of the case and a digest of the coordinates are the entropy, the replica the spawn key.
-        """
-        at = {**dict(self.at), PARTICLES: self.particles}
-        words = np.frombuffer(sha256(json.dumps(at, sort_keys=True).encode()).digest(), np.uint32)
-        entropy = [int(self.case.simulate_options()["seed"]), *words.tolist()]
-        sequence = np.random.SeedSequence(entropy, spawn_key=(replica,))
-        run, floor = (int(seed >> 1) for seed in sequence.generate_state(2, np.uint64).tolist())
-        return run, floor
-
-
-@dataclass(frozen=True, eq=False)
-class DensityTask:
-    """A density to solve for, of all points that share it."""
-
-    point: Point
-    digest: str
-
-
-@dataclass(frozen=True, eq=False)
-class RunTask:
-    """A run to simulate and to measure against a density, at the saved times."""
-
-    point: Point
-    replica: int
-    digest: str
-    times: Array
-    densities: Array
-
-    @property
-    def name(self) -> str:
-        """Coordinates, for people."""
-        return f"{self.point.name}, seed={self.replica}"
 
 
 def sweep(
@@ -278,7 +184,7 @@ def _densities(
 ) -> list[Arrays]:
     """Densities at the points, each solved once."""
     digests = [point.digest("density", without=("simulate", "compare")) for point in points]
-    first = {digest: point for digest, point in zip(digests[::-1], points[::-1], strict=True)}
+    first = dict(zip(digests[::-1], points[::-1], strict=True))
     tasks = [DensityTask(point, digest) for digest, point in first.items()]
     file = partial(_file, home, "densities")
     found = carry_out(_solved, tasks, workplace, file, lambda task: 1.0, "densities", progress)

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from uuid import uuid4
 
-
 PACKAGES = ("meanfield-pde", "numpy", "scipy", "numba")
 """Packages whose versions stand in each file."""
 

@@ -13,11 +13,10 @@ less often: 91.5 % of the time for 16 seeds, where this does 93.5 %.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, t
 
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -118,9 +117,9 @@ def rates(data: Dataset, time: float | None = None, seed: int = 0) -> Report:
         f"cannot tell, and fails where it grows faster or is above {MAX_SPREAD:g}.",
         *dict.fromkeys(skipped),
     )
-    t = float(data["time"].values[index])
-    title = f"Rates in N: {data.attrs.get('case_name', 'sweep')} at t = {t:g}"
-    return Report(title, (*others, *COLUMNS), tuple(rows), tuple(verdicts), notes, {"time": t})
+    when = float(data["time"].values[index])
+    title = f"Rates in N: {data.attrs.get('case_name', 'sweep')} at t = {when:g}"
+    return Report(title, (*others, *COLUMNS), tuple(rows), tuple(verdicts), notes, {"time": when})
 
 
 def can_fit(data: Dataset) -> bool:
@@ -151,16 +150,23 @@ def final_values(data: Dataset) -> Report:
         for name in names:
             values = one[name].values
             row[name] = float(values.mean())
-            if len(values) > 1:
-                row[f"{name} +-"] = float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+            row[f"{name} +-"] = float(half_width(values))
             row[f"{name} density"] = float(one[f"{name}_density"])
         rows.append(row)
     notes = (
-        f"Means over {data.sizes['seed']} seeds; +-: 1.96 standard errors; density: its own value.",
+        f"Means over {data.sizes['seed']} seeds; +-: 95 %, by Student's t; density: its own value.",
     )
-    t = float(data["time"].values[-1])
-    title = f"Sweep: {data.attrs.get('case_name', '')} at t = {t:g}"
-    return Report(title, tuple(rows[0]), tuple(rows), (None,) * len(rows), notes, {"time": t})
+    when = float(data["time"].values[-1])
+    title = f"Sweep: {data.attrs.get('case_name', '')} at t = {when:g}"
+    return Report(title, tuple(rows[0]), tuple(rows), (None,) * len(rows), notes, {"time": when})
+
+
+def half_width(values: Array) -> Array:
+    """Half the 95 % interval of a mean over the last axis, by Student's t; 0 for a single value."""
+    count = values.shape[-1]
+    if count == 1:
+        return np.zeros(values.shape[:-1])
+    return np.asarray(t.ppf(0.975, count - 1) * values.std(axis=-1, ddof=1) / np.sqrt(count))
 
 
 def _require(data: Dataset) -> None:
@@ -208,7 +214,7 @@ def _row(sizes: Array, run: Array, floor: Array, seed: int) -> dict[str, Any]:
 
     both = (*run, *floor)
     found = statistics(*both)
-    interval = bootstrap(
+    interval: Any = bootstrap(
         both,
         statistics,
         n_resamples=RESAMPLES,
@@ -217,7 +223,12 @@ def _row(sizes: Array, run: Array, floor: Array, seed: int) -> dict[str, Any]:
     ).confidence_interval
     row: dict[str, Any] = {}
     for k, (name, text) in enumerate(
-        (("slope", "its 95 %"), ("floor", "floor's 95 %"), ("ratio", "ratio's 95 %"), ("growth", ""))
+        (
+            ("slope", "its 95 %"),
+            ("floor", "floor's 95 %"),
+            ("ratio", "ratio's 95 %"),
+            ("growth", ""),
+        )
     ):
         low, high = float(interval.low[k]), float(interval.high[k])
         row[name] = float(found[k])

@@ -288,7 +288,13 @@ def _train_all(
     workplace = Workplace("here") if processes == 1 else Workplace("processes", processes)
     kept = None if folder is None else Path(folder) / setup.fingerprint
     found = carry_out(
-        partial(_trained, setup), every, workplace, partial(_file, kept), _cost, "students", progress
+        partial(_trained, setup),
+        every,
+        workplace,
+        partial(_file, kept),
+        _cost,
+        "students",
+        progress,
     )
     lost = [result.reason for result in found.values() if isinstance(result, Lost)]
     if lost:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -247,8 +247,7 @@ def _on_dask(
     with client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
         for future in as_completed_on(futures, loop=client.loop):
-            error = future.exception()
-            if isinstance(error, KilledWorker):
+            if isinstance(future.exception(), KilledWorker):
                 yield futures[future], Lost("its worker died again and again: give it more memory")
             else:
                 yield futures[future], future.result()
