@@ -65,17 +65,18 @@ class Ruler:
 
 def compare(
     solution: Solution,
-    run: Run,
+    run: Run | Sequence[Run],
     distances: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Compare a density solve with a particle run of the same problem.
+    """Compare a density solve with a particle run of the same problem, or with several sizes.
 
     Parameters
     ----------
     solution : Solution
-    run : Run
-        Eight replicas or more (``seeds``) give confidence intervals; fewer than four are judged by
+    run : Run or sequence of Run
+        Runs of three sizes or more give rates in N, as `rates` does for a sweep. For one run, eight
+        replicas or more (``seeds``) give confidence intervals; fewer than four are judged by
         the scatter of independent samples alone.
     distances : sequence of str, optional
         Among w1, w2, rmd, mmd, model, sliced_w2; all that make sense where it is left out. Exact
@@ -95,8 +96,12 @@ def compare(
     ValueError
         If no saved time is common, or a distance is unknown or makes no sense for the problem.
     """
+    if isinstance(run, Sequence):
+        from meanfield_pde.studies.sizes import compare_sizes
+
+        return compare_sizes(solution, run, distances, seed)
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
-    times = _common_times(solution, run)
+    times = common_times(solution, run)
     initial = solution.densities[0]
     grid = initial.grid
     risk = risk_of(_energy(solution))
@@ -152,7 +157,7 @@ def reduced(rho: Density, cloud: Cloud) -> Cloud:
     return cloud if chart is None else Cloud(chart.reduce(cloud.points), cloud.weights)
 
 
-def _common_times(solution: Solution, run: Run) -> list[float]:
+def common_times(solution: Solution, run: Run) -> list[float]:
     """Find the times that both saved, after checking that the two can be compared at all."""
     check.instance("solution", solution, Solution, "pass what mf.solve returned")
     check.instance("run", run, Run, "pass what mf.simulate returned")

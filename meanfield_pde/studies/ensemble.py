@@ -23,24 +23,14 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.studies.axes import PARTICLES, Axis, parse_axes
-from meanfield_pde.studies.compare import (
-    ATOMS,
-    distances_of,
-    flat,
-    moment_values,
-    reduced,
-    risk_of,
-    rulers,
-)
+from meanfield_pde.studies.compare import distances_of, risk_of
 from meanfield_pde.studies.files import versions
 from meanfield_pde.studies.points import DensityTask, Point, RunTask, Stated
+from meanfield_pde.studies.sizes import GRID, LIMIT, cut_at, measure
 from meanfield_pde.studies.tasks import Arrays, Lost, Workplace, carry_out
 
 if TYPE_CHECKING:
     from xarray import Dataset
-
-FLOOR, LIMIT, GRID = "_floor", "_density", "_grid"
-"""Ends of names: of independent samples, of the density, and of what its cells resolve."""
 
 
 class SweepError(RuntimeError):
@@ -254,45 +244,6 @@ def _measured_run(task: RunTask) -> Arrays:
     return {**arrays, **{name: np.array(seed, np.int64) for name, seed in seeds.items()}}
 
 
-def measure(
-    rho: Density, cloud: Cloud, sample: Cloud, names: Sequence[str], energy: Any
-) -> dict[str, float]:
-    """Moments, energy and distances to the density, of a run and of independent samples.
-
-    Parameters
-    ----------
-    rho : Density
-    cloud, sample : Cloud
-        Particles of a run, and as many independent samples of the density.
-    names : sequence of str
-        Distances, as `compare` has them.
-    energy : Energy
-        Of the flow.
-
-    Returns
-    -------
-    dict
-        With the names of the variables that `sweep` returns.
-    """
-    ends = ("", FLOOR)
-    inner, clouds = flat(rho), [reduced(rho, one) for one in (cloud, sample)]
-    found = {}
-    for moment in moment_values(inner, clouds):
-        name = moment.name.replace("|z|^2", "square").replace(" ", "_")
-        found[name + LIMIT] = moment.expected
-        found |= {name + end: float(v) for end, v in zip(ends, moment.values, strict=True)}
-    smooth = energy.smooth
-    found["energy" + LIMIT] = float(smooth.value(rho))
-    for end, one in zip(ends, (cloud, sample), strict=True):
-        found["energy" + end] = float(smooth.value(one))
-    for ruler in rulers(names, inner, risk_of(energy)):
-        whole = ruler.name == "model"
-        for end, one in zip(ends, (cloud, sample) if whole else clouds, strict=True):
-            found[ruler.name + end] = float(ruler.between(rho if whole else inner, one))
-        found[ruler.name + GRID] = ruler.grid_floor
-    return found
-
-
 def _dataset(
     case: Stated,
     axes: Sequence[Axis],
@@ -333,6 +284,6 @@ def _dataset(
         data, coords={**coordinates, "seed": range(seeds), "time": times}, attrs=attributes
     )
     dim = tasks[0].densities.ndim - 1
-    for name in {"w1", "w2", "rmd"} & set(distances):
-        dataset[name].attrs["most_particles"] = ATOMS["line" if dim == 1 else "cloud"]
+    for name, most in cut_at(distances, dim).items():
+        dataset[name].attrs["most_particles"] = most
     return dataset
