@@ -116,8 +116,8 @@ def rates(data: Dataset, time: float | None = None, seed: int = 0) -> Report:
         f"Slopes in log N of means over {data.sizes['seed']} seeds; floor: of independent samples "
         "of the density; ratio: runs over samples. 95 %: bootstrap over the seeds.",
         f"Holds where the ratio grows no faster than N^{GROWTH:g}, by the 95 % interval; fails "
-        f"where it does, or is above {MAX_SPREAD:g}, by {SURE:g} standard errors; else open: more seeds "
-        "would tell.",
+        f"where it does, or is above {MAX_SPREAD:g}, by {SURE:g} standard errors; else it is "
+        "open, and more seeds would tell.",
         *dict.fromkeys(skipped),
     )
     when = float(data["time"].values[index])
