@@ -85,6 +85,7 @@ def test_help_names_the_commands_and_the_codes():
         "convergence",
         "discover",
         "students",
+        "sweep",
         "list",
         "show",
         "Exit codes",

@@ -79,7 +79,7 @@ def test_few_seeds_leave_it_open():
     assert False not in verdicts
 
 
-def covered(shared, trials=150):
+def covered(shared, trials=100):
     """Share of trials whose interval for the slope holds the truth."""
     hits = 0
     for trial in range(trials):
@@ -91,8 +91,8 @@ def covered(shared, trials=150):
 
 
 def test_intervals_cover_as_often_as_they_say():
-    """95 % of 150 trials, within three standard errors."""
-    assert abs(covered(shared=False) - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 150)
+    """95 % of 100 trials, within three standard errors."""
+    assert abs(covered(shared=False) - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 100)
 
 
 def test_planted_dependence_between_sizes_is_not_covered():
@@ -187,7 +187,7 @@ def test_floors_have_their_known_rates(floors):
     ):
         error = float(found.std()) / np.sqrt(found.size)
         assert abs(float(found.mean()) - exact) < 3.5 * error
-        assert error < 0.1 * exact
+        assert error < 0.15 * exact
 
 
 def test_fitted_floors_agree(floors):

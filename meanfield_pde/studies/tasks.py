@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -102,9 +103,11 @@ class Workplace:
         if self.scheduler is not None:
             yield self
             return
-        with LocalCluster(
-            n_workers=self.processes, threads_per_worker=1, dashboard_address=None
-        ) as cluster:
+        with _uninterrupted():
+            cluster = LocalCluster(
+                n_workers=self.processes, threads_per_worker=1, dashboard_address=None
+            )
+        with cluster:
             yield replace(self, scheduler=cluster.scheduler_address)
 
 
@@ -230,6 +233,19 @@ def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes that start here ignore interrupts, which their parent handles, for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _on_dask(
     function: Callable[[T], Arrays | Lost], tasks: Sequence[T], workplace: Workplace
 ) -> Iterator[tuple[T, Arrays | Lost]]:
@@ -247,8 +263,12 @@ def _on_dask(
     with client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
         for future in as_completed_on(futures, loop=client.loop):
-            if isinstance(future.exception(), KilledWorker):
-                yield futures[future], Lost("its worker died again and again: give it more memory")
-            else:
-                yield futures[future], future.result()
+            if future.status == "cancelled":
+                raise StorageError(
+                    f"the Dask scheduler at {workplace.scheduler} is gone; start it and run "
+                    "again: what is in the folder is taken up"
+                )
+            died = future.status == "error" and isinstance(future.exception(), KilledWorker)
+            lost = Lost("its worker died again and again: give it more memory")
+            yield futures[future], lost if died else future.result()
             future.release()
