@@ -260,7 +260,8 @@ def _dataset(
     # What is the density's own does not depend on particles and seeds: one of them stands for all.
     own = (*(slice(None) if axis.moves_density else 0 for axis in axes), 0)
     data: dict[str, Any] = {}
-    for name, first in results[0].items():
+    for name in sorted(results[0], key=lambda name: name.endswith((LIMIT, GRID))):
+        first = results[0][name]
         values = np.stack([result[name] for result in results])
         values = values.reshape(*shape, seeds, *first.shape)
         dims = [*keys, "seed", "time"][: values.ndim]
