@@ -68,18 +68,23 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
     from meanfield_pde.storage import load_run as load_run
     from meanfield_pde.storage import load_solution as load_solution
+    from meanfield_pde.storage import load_sweep as load_sweep
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
+    from meanfield_pde.storage import save_sweep as save_sweep
     from meanfield_pde.studies.approximate import SymmetryGap as SymmetryGap
     from meanfield_pde.studies.approximate import symmetry_gap as symmetry_gap
     from meanfield_pde.studies.assumptions import assumptions as assumptions
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.discover import discover as discover
+    from meanfield_pde.studies.ensemble import SweepError as SweepError
+    from meanfield_pde.studies.ensemble import sweep as sweep
     from meanfield_pde.studies.files import StorageError as StorageError
     from meanfield_pde.studies.fluctuations import fluctuations as fluctuations
     from meanfield_pde.studies.optima import Optimum as Optimum
     from meanfield_pde.studies.optima import infimum as infimum
+    from meanfield_pde.studies.rates import rates as rates
     from meanfield_pde.studies.regression import linear_regression_gap as linear_regression_gap
     from meanfield_pde.studies.report import Report as Report
     from meanfield_pde.studies.residual import residual as residual
@@ -134,6 +139,7 @@ _HOMES = {
     "load_case": "case",
     "load_run": "storage",
     "load_solution": "storage",
+    "load_sweep": "storage",
     "Loss": "energies.loss",
     "Network": "energies.risk",
     "Optimum": "studies.optima",
@@ -142,6 +148,7 @@ _HOMES = {
     "Problem": "flows.problem",
     "ProductPayoff": "energies.payoff",
     "project": "measures.symmetry",
+    "rates": "studies.rates",
     "Report": "studies.report",
     "quantile_flow": "flows.quantiles",
     "QuantileFlow": "flows.quantiles",
@@ -150,6 +157,7 @@ _HOMES = {
     "Run": "lagrangian.simulate",
     "save_run": "storage",
     "save_solution": "storage",
+    "save_sweep": "storage",
     "ScharfetterGummel": "eulerian.flux",
     "SGD": "lagrangian.dynamics",
     "simulate": "lagrangian.simulate",
@@ -159,6 +167,8 @@ _HOMES = {
     "SolveError": "eulerian.solve",
     "StorageError": "studies.files",
     "students": "studies.students",
+    "sweep": "studies.ensemble",
+    "SweepError": "studies.ensemble",
     "symmetrise": "measures.symmetry",
     "symmetry_gap": "studies.approximate",
     "SymmetryGap": "studies.approximate",

@@ -7,9 +7,7 @@ and, where it came from a case, the case's text. A file never holds NaN.
 from __future__ import annotations
 
 import json
-import platform
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +20,10 @@ from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
-from meanfield_pde.studies.files import StorageError, whole
+from meanfield_pde.studies.files import StorageError, versions, whole
 
 if TYPE_CHECKING:
     from xarray import Dataset
-
-PACKAGES = ("meanfield-pde", "numpy", "scipy", "numba")
-"""Packages whose versions stand in each file."""
 
 
 def save_solution(solution: Solution, path: str | Path) -> None:
@@ -118,19 +113,25 @@ def load_run(path: str | Path, problem: Problem | None = None) -> Run:
     return replace(run, attributes=_extra(data, run.to_dataset()))
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of what computes; ``unknown`` for a package that is not installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return {f"version_{name.replace('-', '_')}": number for name, number in found.items()}
+def save_sweep(data: Dataset, path: str | Path) -> None:
+    """Write a sweep as NetCDF; the arguments and errors of `save_solution`."""
+    _write(data.copy(), {}, path)
+
+
+def load_sweep(path: str | Path) -> Dataset:
+    """Read what `save_sweep` wrote, or `meanfield-pde sweep`; the errors of `load_solution`."""
+    data = _read(path, "sweep")
+    known = {
+        name: getattr(value, "tolist", lambda value=value: value)()
+        for name, value in data.attrs.items()
+    }
+    return data.assign_attrs(known)
 
 
 def _write(data: Dataset, extra: dict[str, Any], path: str | Path) -> None:
     for name, variable in data.variables.items():
+        if variable.dtype.kind not in "fc":
+            continue
         wrong = variable.values[~np.isfinite(variable.values)]
         if wrong.size:
             raise ValueError(

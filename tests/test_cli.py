@@ -86,6 +86,7 @@ def test_help_names_the_commands_and_the_codes():
         "fluctuations",
         "discover",
         "students",
+        "sweep",
         "list",
         "show",
         "Exit codes",

@@ -294,7 +294,7 @@ def test_the_same_bits_however_many_processes(tmp_path):
     one = mf.students(**wanted)
     two = mf.students(**wanted, processes=2, folder=tmp_path)
     assert one.to_dict() == two.to_dict()
-    assert len(list(tmp_path.rglob("*.npy"))) == 8
+    assert len(list(tmp_path.rglob("*.npz"))) == 8
 
 
 def test_trained_students_are_kept(tmp_path, monkeypatch):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,6 +52,10 @@ class Case:
     text: str
     schema: Schema
     tables: dict[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as text, and be made anew there: functions do not pickle."""
+        return _restored, (self.name, self.origin, self.text, json.dumps(self.tables))
 
     @property
     def title(self) -> str:
@@ -283,6 +288,12 @@ def _case(name: str, origin: str, text: str, tables: dict[str, Any]) -> Case:
     case = Case(name, origin, text, check_tables(origin, tables), tables)
     _ = case.problem, case.group, case.symmetry, case.reduce
     return case
+
+
+@lru_cache(maxsize=8)
+def _restored(name: str, origin: str, text: str, tables: str) -> Case:
+    """Make a case that was pickled, once for the many tasks of a worker."""
+    return _case(name, origin, text, json.loads(tables))
 
 
 def _read(path: Path) -> str:

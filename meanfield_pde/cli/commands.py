@@ -281,6 +281,58 @@ def students_command(
         tell_report(quiet, as_json, "students", report, files)
 
 
+@app.command("sweep")
+def sweep_command(
+    name: Name,
+    over: Annotated[
+        list[str],
+        typer.Option(
+            "--over",
+            metavar="KEY=VALUES",
+            help="An axis: particles or a key as in --set, with values a,b,c, lo:hi:n, or "
+            "lo:hi:log2, which doubles; as often as there are axes.",
+        ),
+    ],
+    seeds: Annotated[int, typer.Option("--seeds", help="Runs at each point.")] = 16,
+    where: Annotated[
+        str, typer.Option("--where", metavar="PLACE", help="here, processes or dask.")
+    ] = "processes",
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; as many as cores if left out.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster; else one starts."),
+    ] = None,
+    output: Output = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a case over values and seeds: sweep.nc, and rates or moments as .json, .txt and .png.
+
+    Rates in N, where particles are an axis of three values or more and seeds are four or more. What
+    is done is kept in DIR/densities and DIR/runs: the same command goes on there.
+    """
+    with exit_codes("; the same command goes on where it was"):
+        from meanfield_pde import plot
+        from meanfield_pde.studies.rates import can_fit, final_values
+
+        case, folder = _case(name, settings, output)
+        progress = not (quiet or as_json) and sys.stdout.isatty()
+        with blaming(case):
+            data = mf.sweep(case, over, seeds, where, workers, scheduler, folder, progress)
+        mf.save_sweep(data, folder / "sweep.nc")
+        if can_fit(data):
+            stem, report = "rates", mf.rates(data)
+            figure = plot.rates_figure(report)
+        else:
+            stem, report = "moments", final_values(data)
+            figure = plot.sweep_figure(data)
+        files = [folder / "sweep.nc", *write_report(folder, stem, report, figure)]
+        tell_report(quiet, as_json, case, report, files, open_is_fine=True)
+
+
 @app.command("list")
 def list_command(as_json: AsJson = False) -> None:
     """List the cases that come with the package."""

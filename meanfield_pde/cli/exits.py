@@ -16,12 +16,15 @@ FAILED, USAGE, NUMERICS, STORAGE, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn errors that a user can mend into a message and an exit code; leave others alone."""
+def exit_codes(resume: str = "") -> Iterator[None]:
+    """Turn errors that a user can mend into a message and an exit code; leave others alone.
+
+    ``resume`` says how to go on after an interrupt.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        _fail("interrupted; files that were complete are kept", INTERRUPTED)
+        _fail(f"interrupted; files that were complete are kept{resume}", INTERRUPTED)
     except BrokenPipeError:  # the reader has had enough, as in `meanfield-pde list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -34,7 +37,8 @@ def exit_codes() -> Iterator[None]:
             _fail(str(error), USAGE)
         if isinstance(error, typer.Exit):
             raise
-        if isinstance(error, LinAlgError | mf.SolveError | mf.GibbsError | mf.SimulationError):
+        failed = mf.SolveError, mf.GibbsError, mf.SimulationError, mf.SweepError
+        if isinstance(error, (LinAlgError, *failed)):
             _fail(str(error), NUMERICS)
         raise
     except MemoryError as error:

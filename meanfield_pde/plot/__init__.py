@@ -18,6 +18,7 @@ from meanfield_pde.plot.results import (
 )
 from meanfield_pde.plot.students import discover_figure, students_figure
 from meanfield_pde.plot.style import save_figure
+from meanfield_pde.plot.sweeps import rates_figure, sweep_figure
 
 __all__ = [
     "asymmetry_figure",
@@ -28,7 +29,9 @@ __all__ = [
     "energy_figure",
     "fluctuations_figure",
     "particles_figure",
+    "rates_figure",
     "save_figure",
     "students_figure",
+    "sweep_figure",
     "validation_figure",
 ]

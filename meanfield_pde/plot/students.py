@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from meanfield_pde.plot.style import FAILS, HOLDS, PARTICLES, QUIET, styled
+from meanfield_pde.plot.style import FAILS, HOLDS, PARTICLES, QUIET, apart, styled
 from meanfield_pde.studies.report import Report
 
 COLORS = (FAILS, HOLDS, PARTICLES, QUIET)
@@ -37,7 +37,7 @@ def students_figure(report: Report) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         sizes = sorted({row["particles"] for row in rows})
-        axes.set_xticks(sizes, _apart(sizes))
+        axes.set_xticks(sizes, apart(sizes))
         axes.xaxis.set_minor_locator(NullLocator())
     panels[0].set_ylabel("RMD$^2$")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -45,15 +45,6 @@ def students_figure(report: Report) -> Figure:
         named = [f"{label} teacher" for label in labels]
         figure.legend(handles, named, loc="outside lower center", ncols=len(named))
     return figure
-
-
-def _apart(sizes: list[int]) -> list[str]:
-    """Labels of ticks, empty where they would touch the one before on a logarithmic axis."""
-    labels, last = [], 0
-    for n in sizes:
-        labels.append(str(n) if n >= 2.5 * last else "")
-        last = n if labels[-1] else last
-    return labels
 
 
 def _line(axes: Axes, rows: list[dict[str, Any]], index: int) -> None:

@@ -96,3 +96,12 @@ def spread(times: Array) -> list[float]:
     """At most `MOST_PANELS` of the times: the first, the last, and some evenly in between."""
     picked = np.linspace(0, len(times) - 1, min(len(times), MOST_PANELS)).round().astype(int)
     return [float(times[k]) for k in picked]
+
+
+def apart(sizes: list[int]) -> list[str]:
+    """Labels of ticks, empty where they would touch the one before on a logarithmic axis."""
+    labels, last = [], 0
+    for n in sizes:
+        labels.append(str(n) if n >= 2.5 * last else "")
+        last = n if labels[-1] else last
+    return labels

@@ -65,17 +65,18 @@ class Ruler:
 
 def compare(
     solution: Solution,
-    run: Run,
+    run: Run | Sequence[Run],
     distances: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Compare a density solve with a particle run of the same problem.
+    """Compare a density solve with a particle run of the same problem, or with several sizes.
 
     Parameters
     ----------
     solution : Solution
-    run : Run
-        Eight replicas or more (``seeds``) give confidence intervals; fewer than four are judged by
+    run : Run or sequence of Run
+        Runs of three sizes or more give rates in N, as `rates` does for a sweep. For one run, eight
+        replicas or more (``seeds``) give confidence intervals; fewer than four are judged by
         the scatter of independent samples alone.
     distances : sequence of str, optional
         Among w1, w2, rmd, mmd, model, sliced_w2; all that make sense where it is left out. Exact
@@ -95,17 +96,21 @@ def compare(
     ValueError
         If no saved time is common, or a distance is unknown or makes no sense for the problem.
     """
+    if isinstance(run, Sequence):
+        from meanfield_pde.studies.sizes import compare_sizes
+
+        return compare_sizes(solution, run, distances, seed)
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
-    times = _common_times(solution, run)
+    times = common_times(solution, run)
     initial = solution.densities[0]
     grid = initial.grid
-    risk = _risk(solution)
-    names = _distances(distances, initial, risk)
+    risk = risk_of(_energy(solution))
+    names = distances_of(distances, initial, risk)
     sets = max(run.seeds, REPLICAS)
     checks = len(times) * (len(names) + 1 + len(_moments(grid.periodic, grid.dim)))
     rows: list[dict[str, Any]] = []
     moments = {
-        t: _moment_values(_flat(rho), [_reduced(rho, cloud) for cloud in run.at(t)])
+        t: moment_values(flat(rho), [reduced(rho, cloud) for cloud in run.at(t)])
         for t, rho in ((t, solution.at(t)) for t in times)
     }
     scatter = _pooled_scatter([moments[t] for t in times if t > 0] or list(moments.values()))
@@ -115,7 +120,7 @@ def compare(
         rho, clouds = solution.at(t), run.at(t)
         rngs = [np.random.default_rng([seed, index, k]) for k in range(sets)]
         samples = [Cloud(rho.sample(run.particles, rng)) for rng in rngs]
-        inner = _flat(rho), [_reduced(rho, c) for c in clouds], [_reduced(rho, c) for c in samples]
+        inner = flat(rho), [reduced(rho, c) for c in clouds], [reduced(rho, c) for c in samples]
         level = _quantile(degrees + 1, checks, sides=2)
         for found in moments[t]:
             error = level * scatter[found.name] * found.independent / np.sqrt(run.seeds)
@@ -124,7 +129,7 @@ def compare(
             row = (found.name, found.expected, found.values, None, None, floor)
             rows.append(_row(t, *row, gap <= error + floor))
         rows.append(_energy_row(t, rho, clouds, samples, solution, checks))
-        for ruler in _rulers(names, inner[0], risk):
+        for ruler in rulers(names, inner[0], risk):
             chosen = (rho, clouds, samples) if ruler.name == "model" else inner
             rows.append(_distance_row(t, ruler, *chosen, checks))
     notes = (
@@ -140,19 +145,19 @@ def compare(
     return Report(title, COLUMNS, tuple(rows), verdicts, notes)
 
 
-def _flat(rho: Density) -> Density:
+def flat(rho: Density) -> Density:
     """Law of the coordinates, where a chart makes them something else than z."""
     grid = rho.grid
     return rho if grid.symmetric_chart is None else Density(replace(grid, chart=None), rho.values)
 
 
-def _reduced(rho: Density, cloud: Cloud) -> Cloud:
+def reduced(rho: Density, cloud: Cloud) -> Cloud:
     """Coordinates of a cloud in the density's chart."""
     chart = rho.grid.symmetric_chart
     return cloud if chart is None else Cloud(chart.reduce(cloud.points), cloud.weights)
 
 
-def _common_times(solution: Solution, run: Run) -> list[float]:
+def common_times(solution: Solution, run: Run) -> list[float]:
     """Find the times that both saved, after checking that the two can be compared at all."""
     check.instance("solution", solution, Solution, "pass what mf.solve returned")
     check.instance("run", run, Run, "pass what mf.simulate returned")
@@ -182,14 +187,15 @@ def _energy(solution: Solution) -> Energy:
     return solution.problem.flow.energy
 
 
-def _risk(solution: Solution) -> Risk | DataAugmented | None:
-    terms = _energy(solution).terms
-    return next((leaf for _, leaf in terms if isinstance(leaf, Risk | DataAugmented)), None)
+def risk_of(energy: Energy) -> Risk | DataAugmented | None:
+    """Risk among the terms of an energy, of which model distances are."""
+    return next((leaf for _, leaf in energy.terms if isinstance(leaf, Risk | DataAugmented)), None)
 
 
-def _distances(
+def distances_of(
     given: Sequence[str] | None, rho: Density, risk: Risk | DataAugmented | None
 ) -> tuple[str, ...]:
+    """Distances that were asked for, or all that make sense; others are refused."""
     given = (given,) if isinstance(given, str) else given
     possible = ["w1", "w2", "mmd"] if rho.grid.dim == 1 else ["w2", "mmd"]
     if not rho.grid.periodic:
@@ -244,7 +250,8 @@ class Moment:
     values: Array
 
 
-def _moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
+def moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
+    """Moments of clouds beside those of the density."""
     weights = rho.masses / rho.mass
     found = []
     for name, function in _moments(rho.grid.periodic, rho.grid.dim):
@@ -367,7 +374,7 @@ def _quantile(replicas: int, checks: int, sides: int) -> float:
     return float(stats.t.ppf(1 - LEVEL / (checks * sides), degrees))
 
 
-def _rulers(
+def rulers(
     names: Sequence[str], rho: Density, risk: Risk | DataAugmented | None
 ) -> Iterable[Ruler]:
     """Distances at one time; in 2D the density is its atoms, and exact transport works on fewer."""

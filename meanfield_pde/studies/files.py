@@ -1,11 +1,17 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and the versions that stand in them."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from uuid import uuid4
+
+PACKAGES = ("meanfield-pde", "numpy", "scipy", "numba")
+"""Packages whose versions stand in each file."""
 
 
 class StorageError(OSError):
@@ -37,3 +43,19 @@ def whole(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what computes; ``unknown`` for a package that is not installed."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return {f"version_{name.replace('-', '_')}": number for name, number in found.items()}

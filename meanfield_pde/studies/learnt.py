@@ -12,6 +12,7 @@ from meanfield_pde.measures import distance
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.group import Group
+from meanfield_pde.studies.rates import log_slope
 from meanfield_pde.studies.report import Report
 
 COLUMNS = ("teacher", "start", "quantity", "particles", "RMD^2", "spread", "seeds")
@@ -136,4 +137,4 @@ def _statistics(n: int, values: Sequence[float]) -> dict[str, Any]:
 def _power(found: Values) -> float:
     """Slope of the mean against N on logarithmic axes."""
     means = [np.mean(values) for values in found.values()]
-    return float(np.polyfit(np.log(list(found)), np.log(np.maximum(means, 1e-300)), 1)[0])
+    return float(log_slope(np.array(list(found)), np.maximum(means, 1e-300)))

@@ -94,11 +94,12 @@ class Report:
         return "\n\n".join(blocks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, strings and lists."""
+        """Return plain numbers, strings and lists; ``passed`` is None where nothing is judged."""
+        judged = any(verdict is not None for verdict in self.verdicts)
         rows = zip(self.rows, self.verdicts, strict=True)
         return {
             "title": self.title,
-            "passed": self.passed,
+            "passed": self.passed if judged else None,
             "rows": [{**_plain(row), "verdict": _word(verdict)} for row, verdict in rows],
             "notes": list(self.notes),
             "details": _plain(self.details),

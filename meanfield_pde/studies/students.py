@@ -17,13 +17,11 @@ rounds``, after ``N * rounds`` steps.
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,6 @@ from meanfield_pde.energies.unit import Unit
 from meanfield_pde.energies.variants import VARIANTS, with_variant
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian.dynamics import SGD
 from meanfield_pde.lagrangian.simulate import simulate
 from meanfield_pde.measures import check
@@ -48,9 +45,9 @@ from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
-from meanfield_pde.studies.files import whole
 from meanfield_pde.studies.learnt import Student, table_of
 from meanfield_pde.studies.report import Report
+from meanfield_pde.studies.tasks import Arrays, Lost, Workplace, carry_out
 
 STARTS = ("strong", "weak")
 FEW = (5, 10, 50, 100, 200, 500)
@@ -286,43 +283,28 @@ def _train_all(
     folder: str | Path | None,
     progress: bool,
 ) -> dict[Student, Array]:
-    """Train, the longest first, so that no process ends alone; keep what was trained."""
+    """Train all that the folder lacks."""
     processes = check.count("processes", processes, "2 on a machine with two cores")
+    workplace = Workplace("here") if processes == 1 else Workplace("processes", processes)
     kept = None if folder is None else Path(folder) / setup.fingerprint
-    done = {student: cloud for student in every if (cloud := _load(kept, student)) is not None}
-    waiting = sorted((s for s in every if s not in done), key=lambda s: -_cost(s))
-    with progress_bar("students", sum(map(_cost, waiting)), progress) as report:
-        for student, points in _results(setup, waiting, processes):
-            done[student] = points
-            _save(kept, student, points)
-            report(_cost(student))
-    return {student: done[student] for student in every}
+    found = carry_out(
+        partial(_trained, setup),
+        every,
+        workplace,
+        partial(_file, kept),
+        _cost,
+        "students",
+        progress,
+    )
+    lost = [result.reason for result in found.values() if isinstance(result, Lost)]
+    if lost:
+        raise RuntimeError(f"{len(lost)} students were not trained: {lost[0]}")
+    return {s: result["points"] for s, result in found.items() if not isinstance(result, Lost)}
 
 
-def _results(
-    setup: TeacherStudent, waiting: Sequence[Student], processes: int
-) -> Iterator[tuple[Student, Array]]:
-    if processes == 1:
-        yield from ((student, _trained(setup, student)) for student in waiting)
-        return
-    # Not forked: a copy of a process with threads may hang.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_interruptible)
-    try:
-        futures = {pool.submit(_trained, setup, student): student for student in waiting}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _interruptible() -> None:
-    """Let a worker end at once, and silently, at the interrupt that its parent handles."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _trained(setup: TeacherStudent, student: Student) -> Array:
+def _trained(setup: TeacherStudent, student: Student) -> Arrays:
     names = student.teacher, student.start, student.variant
-    return setup.train(*names, student.particles, student.seeds, student.seed)
+    return {"points": setup.train(*names, student.particles, student.seeds, student.seed)}
 
 
 def _cost(student: Student) -> float:
@@ -331,18 +313,6 @@ def _cost(student: Student) -> float:
     return float(student.seeds * student.particles**2 * (2 if both else 1))
 
 
-def _file(student: Student) -> str:
-    return "-".join(str(value) for value in astuple(student)) + ".npy"
-
-
-def _load(folder: Path | None, student: Student) -> Array | None:
-    if folder is None or not (folder / _file(student)).is_file():
-        return None
-    points: Array = np.load(folder / _file(student))
-    return points
-
-
-def _save(folder: Path | None, student: Student, points: Array) -> None:
-    if folder is not None:
-        with whole(folder / _file(student)) as partial, partial.open("wb") as file:
-            np.save(file, points)
+def _file(folder: Path | None, student: Student) -> Path | None:
+    name = "-".join(str(value) for value in astuple(student))
+    return None if folder is None else folder / f"{name}.npz"

@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 from meanfield_pde.measures.check import Array
 from meanfield_pde.studies.claims.claim import Finding
+from meanfield_pde.studies.rates import log_slope
 
 SLOPE = 0.15
 ALARM = 0.01
@@ -28,15 +29,14 @@ def fitted_slope(errors: Mapping[int, Array]) -> tuple[float, float]:
 
     Weights are the numbers of replicas; the relative scatter of one error is pooled over N.
     """
-    sizes = np.log(list(errors))
+    sizes = np.array(list(errors), dtype=np.float64)
     counts = np.array([len(values) for values in errors.values()])
     means = np.array([values.mean() for values in errors.values()])
     relative = [values.var(ddof=1) / values.mean() ** 2 for values in errors.values()]
     scatter = float(np.average(relative, weights=counts - 1))
-    centred = sizes - np.average(sizes, weights=counts)
+    centred = np.log(sizes) - np.average(np.log(sizes), weights=counts)
     spread = float(counts @ centred**2)
-    slope = float((counts * centred) @ np.log(means) / spread)
-    return slope, float(np.sqrt(scatter / spread))
+    return float(log_slope(sizes, means, counts)), float(np.sqrt(scatter / spread))
 
 
 def falls_as(
