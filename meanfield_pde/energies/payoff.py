@@ -109,7 +109,7 @@ class KernelPayoff(Payoff):
     def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``int f dnu`` and ``int f dmu`` at the points of each cloud."""
         matrix = self._pairs(mu.points, nu.points)
-        return matrix @ nu.weights, mu.weights @ matrix
+        return matrix @ nu.weights, np.ascontiguousarray(matrix.T) @ mu.weights
 
     def _pairs(self, x: Array, y: Array) -> Array:
         """Values at all pairs, shape (n, m), in chunks of rows."""
