@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.variants import equivariant_architecture as equivariant_architecture
     from meanfield_pde.energies.variants import feature_averaged as feature_averaged
     from meanfield_pde.eulerian.flux import ScharfetterGummel as ScharfetterGummel
+    from meanfield_pde.eulerian.game_nash import GameValue as GameValue
+    from meanfield_pde.eulerian.game_nash import game_value as game_value
+    from meanfield_pde.eulerian.game_nash import nash as nash
     from meanfield_pde.eulerian.game_solution import GameSolution as GameSolution
     from meanfield_pde.eulerian.gibbs import GibbsError as GibbsError
     from meanfield_pde.eulerian.gibbs import gibbs as gibbs
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from meanfield_pde.eulerian.stepper import B1 as B1
     from meanfield_pde.eulerian.stepper import Heun as Heun
     from meanfield_pde.flows.game import ZeroSumGame as ZeroSumGame
+    from meanfield_pde.flows.gap import nikaido_isoda as nikaido_isoda
     from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
     from meanfield_pde.flows.problem import Problem as Problem
     from meanfield_pde.flows.quantiles import QuantileFlow as QuantileFlow
@@ -119,6 +123,8 @@ _HOMES = {
     "GameRun": "lagrangian.game_run",
     "GameSolution": "eulerian.game_solution",
     "GaussianClasses": "energies.gaussian_classes",
+    "GameValue": "eulerian.game_nash",
+    "game_value": "eulerian.game_nash",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
     "GradientFlow": "flows.gradient_flow",
@@ -143,6 +149,8 @@ _HOMES = {
     "Loss": "energies.loss",
     "Network": "energies.risk",
     "Optimum": "studies.optima",
+    "nash": "eulerian.game_nash",
+    "nikaido_isoda": "flows.gap",
     "Penalty": "energies.potential",
     "Potential": "energies.potential",
     "Problem": "flows.problem",
