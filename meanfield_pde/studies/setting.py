@@ -26,6 +26,7 @@ from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
 from meanfield_pde.studies.approximate import MAX_IMAGES
+from meanfield_pde.studies.closed_forms import known
 
 SAVES = 6
 TILT = 0.3
@@ -94,6 +95,7 @@ class Setting:
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
             "grid of Z": self.grid.symmetric_chart is None,
             "lazy metric": self.problem.flow.metric is not None,
+            **known(self.problem),
         }
 
     def _keeps_periods(self) -> bool:

@@ -10,6 +10,7 @@ arXiv 2405.19995).
 from meanfield_pde.studies.claims import (
     averages,
     chaos,
+    classics,
     dynamics,
     flows,
     lazy,
@@ -35,5 +36,6 @@ CLAIMS: dict[str, Claim] = {
     **particles.CLAIMS,
     **chaos.CLAIMS,
     **sets.CLAIMS,
+    **classics.CLAIMS,
 }
 """All claims by name."""

@@ -39,7 +39,7 @@ class Claim:
     ``squared loss``, ``few data``, ``periodic projection`` (boxes have it), ``fixed subspace`` (of
     positive dimension), ``sets`` (a unit that takes them), ``frozen`` (coordinates; ``diffusion``
     is one in all directions), ``lazy metric``, ``grid of Z`` (a chart of invariant laws has no
-    others). Two more are met where the claim is asked for by
+    others), or a closed form of `known`. Two more are met where the claim is asked for by
     name: ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of
     claims that may hold or not.
     """
