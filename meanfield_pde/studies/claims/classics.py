@@ -95,17 +95,10 @@ def contracts(setting: Setting) -> Finding:
     """How far the W2 distance of two solutions exceeds its bound, relative to that."""
     rate = convexity(setting.problem)
     assert rate is not None
-    given = setting.flow("stated", "given")
-
-    def excess(other: Solution) -> float:
-        pairs = zip(_timed(setting, given), other.densities, strict=True)
-        far = [(s, float(w2(mu.normalised(), nu.normalised()))) for (s, mu), nu in pairs]
-        return max(0.0, *(d * np.exp(rate * s) / far[0][1] - 1 for s, d in far))
-
-    number = excess(setting.flow("stated", "tilted"))
-    control = excess(setting.flow("stated", "tilted", "potential"))
-    reason = f"{SCHEME}; constant of convexity {rate:.4g}"
-    return Finding(number, BOUND, reason, control, "one of the two flows tilted by a potential")
+    given, other = (setting.flow("stated", start) for start in ("given", "tilted"))
+    pairs = zip(_timed(setting, given), other.densities, strict=True)
+    far = [(s, float(w2(mu.normalised(), nu.normalised()))) for (s, mu), nu in pairs]
+    return _bounded([(s, d / far[0][1]) for s, d in far], rate)
 
 
 def energy_decays(setting: Setting) -> Finding:
@@ -119,12 +112,19 @@ def energy_decays(setting: Setting) -> Finding:
     above = [(s, (float(f) - least) / first) for s, f in zip(times, solution.energy, strict=True)]
     seen = [(s, share) for s, share in above if share > 1e-9]  # the rest may be rounding
 
-    def excess(faster: float) -> float:
-        return max(0.0, *(share * np.exp(2 * faster * rate * s) - 1 for s, share in seen))
+    return _bounded(seen, 2 * rate)
 
-    reason = f"{SCHEME}; constant of convexity {rate:.4g}"
+
+def _bounded(shares: list[tuple[float, float]], rate: float) -> Finding:
+    """Judge that what is left of a quantity at some times is at most ``exp(-rate t)``."""
+
+    def excess(rate: float) -> float:
+        return max(share * np.exp(rate * t) - 1.0 for t, share in shares)
+
+    reason = f"{SCHEME}; rate {rate:.4g}"
     fault = f"a rate {SHARPER:g} times as fast"
-    return Finding(excess(1.0), BOUND, reason, excess(SHARPER), fault)
+    number, control = (max(0.0, float(excess(r))) for r in (rate, SHARPER * rate))
+    return Finding(number, BOUND, reason, control, fault)
 
 
 def modes_grow(setting: Setting) -> Finding:
@@ -140,7 +140,7 @@ def modes_grow(setting: Setting) -> Finding:
     def rates(speed: float) -> Array:
         flow = replace(setting.problem.flow, rate=speed)
         options = {**setting.options, "stepper": "mprk22", "flux": "auto", "dt": span / 200}
-        late = solve(Problem(flow, start, span / speed), **{**options, "dt": span / 200})
+        late = solve(Problem(flow, start, span / speed), **options)
         before, after = (np.cos(turns) @ rho.values for rho in (start, late.densities[-1]))
         return np.asarray(np.log(after / before) / late.times[-1])
 
