@@ -60,11 +60,14 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.symmetry import symmetrise as symmetrise
     from meanfield_pde.storage import load_run as load_run
     from meanfield_pde.storage import load_solution as load_solution
+    from meanfield_pde.storage import save_bifurcation as save_bifurcation
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
     from meanfield_pde.studies.approximate import SymmetryGap as SymmetryGap
     from meanfield_pde.studies.approximate import symmetry_gap as symmetry_gap
     from meanfield_pde.studies.assumptions import assumptions as assumptions
+    from meanfield_pde.studies.bifurcation import bifurcation as bifurcation
+    from meanfield_pde.studies.bifurcation import critical_value as critical_value
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.discover import discover as discover
@@ -84,12 +87,14 @@ _HOMES = {
     "assumptions": "studies.assumptions",
     "asymmetry": "measures.symmetry",
     "B1": "eulerian.stepper",
+    "bifurcation": "studies.bifurcation",
     "Case": "case",
     "CaseError": "case",
     "Chart": "measures.chart",
     "Cloud": "measures.cloud",
     "compare": "studies.compare",
     "convergence": "studies.convergence",
+    "critical_value": "studies.bifurcation",
     "CustomLoss": "energies.loss",
     "Data": "energies.data",
     "data_augmented": "energies.variants",
@@ -131,6 +136,7 @@ _HOMES = {
     "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",
+    "save_bifurcation": "storage",
     "save_run": "storage",
     "save_solution": "storage",
     "ScharfetterGummel": "eulerian.flux",

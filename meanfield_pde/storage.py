@@ -22,10 +22,13 @@ from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.studies.bifurcation import bifurcation_dataset
 from meanfield_pde.studies.files import StorageError, whole
 
 if TYPE_CHECKING:
     from xarray import Dataset
+
+    from meanfield_pde.studies.report import Report
 
 PACKAGES = ("meanfield-pde", "numpy", "scipy", "numba")
 """Packages whose versions stand in each file."""
@@ -115,6 +118,11 @@ def load_run(path: str | Path, problem: Problem | None = None) -> Run:
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(path, "run", error) from error
     return replace(run, attributes=_extra(data, run.to_dataset()))
+
+
+def save_bifurcation(report: Report, path: str | Path) -> None:
+    """Write a diagram of `bifurcation` as NetCDF; the errors of `save_solution`."""
+    _write(bifurcation_dataset(report), {}, path)
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,12 @@ Each function returns a matplotlib `Figure` of its own, outside of pyplot: nothi
 global state is touched, and no display is needed. `save_figure` writes one as PNG.
 """
 
-from meanfield_pde.plot.reports import comparison_figure, convergence_figure, validation_figure
+from meanfield_pde.plot.reports import (
+    bifurcation_figure,
+    comparison_figure,
+    convergence_figure,
+    validation_figure,
+)
 from meanfield_pde.plot.results import (
     asymmetry_figure,
     density_figure,
@@ -16,6 +21,7 @@ from meanfield_pde.plot.style import save_figure
 
 __all__ = [
     "asymmetry_figure",
+    "bifurcation_figure",
     "comparison_figure",
     "convergence_figure",
     "density_figure",
