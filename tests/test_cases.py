@@ -8,6 +8,7 @@ from meanfield_pde.case import case_folder
 from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.set_unit import SetUnit
 from meanfield_pde.studies.claims import CLAIMS
+from meanfield_pde.studies.closed_forms import known
 
 NAMES = sorted(path.stem for path in case_folder().glob("*.toml"))
 DEPENDS = (
@@ -90,6 +91,7 @@ def test_claims_have_what_they_need(name):
     has["few data"] = risk is not None and risk.data.size * 2 <= 2000
     has["fixed subspace"] = case.group is not None and case.group.fixed_basis().size > 0
     has["particles"] = has["asked"] = True
+    has |= known(case.problem)
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

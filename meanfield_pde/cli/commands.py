@@ -214,8 +214,10 @@ def bifurcation_command(
 
         case, folder = _case(name, settings, output)
         family, values, key = family_of(case, over)
+        initial = case.problem.initial
+        assert isinstance(initial, mf.Density)
         with blaming(case):
-            report = mf.bifurcation(family, values, case.problem.initial.grid, name=key)
+            report = mf.bifurcation(family, values, initial.grid, name=key)
         files = write_report(folder, "bifurcation", report, plot.bifurcation_figure(report))
         mf.save_bifurcation(report, folder / "bifurcation.nc")
         tell_report(quiet, as_json, case, report, [*files, folder / "bifurcation.nc"])

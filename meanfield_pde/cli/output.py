@@ -122,9 +122,7 @@ def _composed(outer: Callable[..., Any], inner: Callable[[Array], Array], z: Arr
     return result
 
 
-def family_of(
-    case: mf.Case, over: str
-) -> tuple[Callable[[float], mf.Energy], list[float], str]:
+def family_of(case: mf.Case, over: str) -> tuple[Callable[[float], mf.Energy], list[float], str]:
     """Read ``KEY=LOW:HIGH:COUNT``: energies of the case by the value of a key, the values, the key.
 
     Raises

@@ -55,7 +55,8 @@ class Interaction(Energy):
     Raises
     ------
     ValueError
-        If the core is negative, or when it meets a grid on which W is not symmetric, not periodic (torus), or not integrable.
+        If the core is negative, or when it meets a grid on which W is not symmetric, not periodic
+        (torus), or not integrable.
 
     Examples
     --------

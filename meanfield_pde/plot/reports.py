@@ -149,8 +149,8 @@ def bifurcation_figure(report: Report) -> Figure:
         axes.set_xlabel(name)
         axes.set_title(title)
     handles, _ = panels[0].get_legend_handles_labels()
-    for style, text in (("-", "stable"), ("--", "unstable")):
-        handles.append(Line2D([], [], color=QUIET, linestyle=style, label=text))
+    handles.append(Line2D([], [], color=QUIET, label="stable"))
+    handles.append(Line2D([], [], color=QUIET, linestyle="--", label="unstable"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
     return figure

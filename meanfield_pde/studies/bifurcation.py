@@ -234,9 +234,7 @@ def _disordered(family: Family, value: float, grid: Grid) -> Rest:
     return found
 
 
-def _change(
-    family: Family, low: Rest, high: Rest, grid: Grid, tolerance: float = 1e-8
-) -> float:
+def _change(family: Family, low: Rest, high: Rest, grid: Grid, tolerance: float = 1e-8) -> float:
     """Value between two at which the growth rate of the disordered law vanishes."""
     return float(
         brentq(
@@ -293,7 +291,7 @@ def _rest(energy: Energy, value: float, start: Density) -> Rest | None:
 
 
 def _kernel(functional: Any, law: Density) -> Array:
-    """Derivative of the potential in the masses of cells: exact for quadratic energies."""
+    """Differentiate the potential in the masses of cells: exact for quadratic energies."""
     grid = law.grid
     size = law.mass / (grid.size * grid.volume)
     columns = []
@@ -323,9 +321,7 @@ def _growth(energy: Energy, law: Density, kernel: Array) -> tuple[float, Array, 
 # -- branches
 
 
-def _ordered(
-    family: Family, flat: list[Rest], worst: int, sign: float, order: Order
-) -> list[Rest]:
+def _ordered(family: Family, flat: list[Rest], worst: int, sign: float, order: Order) -> list[Rest]:
     """Laws at rest from where the disordered one is least stable, to both ends of the values."""
     seed = _left(family, flat[worst], sign)
     if seed is None or abs(order(seed.law) - order(flat[worst].law)) <= APART:

@@ -86,7 +86,8 @@ class Classic:
     def mean(self, clock: float) -> Array:
         """Mean of the law after a time of the flow of rate 1."""
         start = self.initial.mean()
-        return start * np.exp(-self.well * clock) - self.pull * _decayed(self.well, clock)
+        fallen = start * np.exp(-self.well * clock)
+        return np.asarray(fallen - self.pull * _decayed(self.well, clock))
 
     def variance(self, clock: float) -> float:
         """``E |z - m|^2``."""
@@ -232,7 +233,7 @@ def _parts(problem: Problem) -> tuple[Array, Pairs] | None:
 
 
 def _kernel(leaves: Pairs, grid: Grid) -> tuple[float, float, float] | None:
-    """``a, b, c`` of the sum of kernels, from offsets in all directions; None if it is no sum."""
+    """Find ``a, b, c`` of the sum of kernels from offsets in all directions; None if it has none."""
     size = np.linalg.norm(np.subtract(grid.upper, grid.lower))
     length = size * (np.arange(OFFSETS) + 0.5) / OFFSETS
     angle = 2.4 * np.arange(OFFSETS)

@@ -294,7 +294,9 @@ def _energy_row(
     grid_floor = rho.grid.floor**2
     bound = _quantile(len(values), checks, sides=2) * error + bias + grid_floor
     holds = bool(abs(values.mean() - floor.mean()) <= bound)
-    if any(isinstance(leaf, Interaction) and leaf.singular(clouds[0].dim) for _, leaf in energy.terms):
+    if any(
+        isinstance(leaf, Interaction) and leaf.singular(clouds[0].dim) for _, leaf in energy.terms
+    ):
         return _row(t, "energy", expected, values, floor, None, grid_floor, None)
     return _row(t, "energy", expected, values, floor, None, grid_floor, holds)
 

@@ -150,7 +150,9 @@ def spectral_gap(
     return float(1.0 / values[slowest].real), (relative / np.linalg.norm(mode)).reshape(grid.shape)
 
 
-def symmetrised_generator(energy: Energy, stationary: Density, metric: LazyMetric | None) -> csc_array:
+def symmetrised_generator(
+    energy: Energy, stationary: Density, metric: LazyMetric | None
+) -> csc_array:
     """``-mu^(-1/2) A mu^(1/2)``, from rates alone: mu may underflow."""
     grid = stationary.grid
     potential = energy.smooth_on(grid).potential(stationary.values)

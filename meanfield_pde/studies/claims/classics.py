@@ -119,11 +119,11 @@ def _bounded(shares: list[tuple[float, float]], rate: float) -> Finding:
     """Judge that what is left of a quantity at some times is at most ``exp(-rate t)``."""
 
     def excess(rate: float) -> float:
-        return max(share * np.exp(rate * t) - 1.0 for t, share in shares)
+        return max(float(share * np.exp(rate * t)) - 1.0 for t, share in shares)
 
     reason = f"{SCHEME}; rate {rate:.4g}"
     fault = f"a rate {SHARPER:g} times as fast"
-    number, control = (max(0.0, float(excess(r))) for r in (rate, SHARPER * rate))
+    number, control = (max(0.0, excess(r)) for r in (rate, SHARPER * rate))
     return Finding(number, BOUND, reason, control, fault)
 
 
@@ -144,9 +144,7 @@ def modes_grow(setting: Setting) -> Finding:
         before, after = (np.cos(turns) @ rho.values for rho in (start, late.densities[-1]))
         return np.asarray(np.log(after / before) / late.times[-1])
 
-    number, control = (
-        float(np.abs(rates(speed) - expected).max() * span) for speed in (1.0, FAST)
-    )
+    number, control = (float(np.abs(rates(speed) - expected).max() * span) for speed in (1.0, FAST))
     fastest = int(expected.argmax())
     reason = f"{SCHEME}; wave {fastest + 1} grows fastest, at {expected[fastest]:.6g}"
     return Finding(number, RATES, reason, control, "a clock 10 % fast")
