@@ -211,7 +211,7 @@ def test_confidence_ends_at_the_width_and_goes_round():
     energy = mf.load_case("opinion").problem.flow.energy.smooth
     cloud = mf.Cloud([[-0.45], [0.45], [0.2]])
     drift = energy.drift(cloud)[:, 0]
-    np.testing.assert_allclose(drift, [-0.1 / 3, 0.1 / 3, 0.0], atol=1e-12)
+    np.testing.assert_allclose(drift, [-2 / 3, 2 / 3, 0.0], atol=1e-12)
     with pytest.raises(mf.CaseError, match=r"width must be at most half of the torus, 0\.5, got 2"):
         mf.load_case("opinion").with_settings(["energy.interaction.width=2.0"])
 

@@ -117,7 +117,7 @@ def bifurcation(
     >>> circle = mf.Grid.torus(-np.pi, np.pi, 64)
     >>> report = bifurcation(lambda K: K * pull + 1.0 * mf.Entropy(), [1.0, 2.5, 3.0], circle)
     >>> [round(r, 4) for r in report.details["ordered"]["order"]]
-    [0.5855, 0.7242]
+    [0.5897, 0.7242]
     """
     check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
     places = _values(values)

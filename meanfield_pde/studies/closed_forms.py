@@ -233,7 +233,7 @@ def _parts(problem: Problem) -> tuple[Array, Pairs] | None:
 
 
 def _kernel(leaves: Pairs, grid: Grid) -> tuple[float, float, float] | None:
-    """Find ``a, b, c`` of the sum of kernels from offsets in all directions; None if it has none."""
+    """Find ``a, b, c`` of the sum of kernels from offsets in all directions, if it has them."""
     size = np.linalg.norm(np.subtract(grid.upper, grid.lower))
     length = size * (np.arange(OFFSETS) + 0.5) / OFFSETS
     angle = 2.4 * np.arange(OFFSETS)
