@@ -241,6 +241,17 @@ def test_pairs_that_meet_are_thrown_apart_without_a_core():
     assert (points**2).mean() == pytest.approx(0.466, abs=0.06)
 
 
+def test_energies_of_clouds_with_a_singular_kernel_inform():
+    """Repelling particles keep apart: their energy is off by log N / N, which is no fault."""
+    repelled = ATTRACTION - mf.Interaction(*INTERACTIONS["log"], core=0.01)
+    given = problem(repelled, box(2.0)(80), cov=0.04)
+    run = mf.simulate(given, 100, seeds=8, dt=0.01, save=[1.0])
+    report = mf.compare(mf.solve(given, save=[1.0]), run)
+    judged = dict(zip((row["quantity"] for row in report.rows), report.verdicts, strict=True))
+    assert judged.pop("energy") is None
+    assert set(judged.values()) == {True}
+
+
 # -- claims, and solvers with planted faults
 
 PROVED = {
