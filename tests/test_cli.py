@@ -83,6 +83,7 @@ def test_help_names_the_commands_and_the_codes():
         "compare",
         "validate",
         "convergence",
+        "bifurcation",
         "discover",
         "students",
         "list",

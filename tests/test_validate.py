@@ -24,6 +24,7 @@ import meanfield_pde as mf
 from meanfield_pde.eulerian import _kernels, march
 from meanfield_pde.eulerian.stepper import State
 from meanfield_pde.studies import claims as module
+from meanfield_pde.studies import closed_forms
 from meanfield_pde.studies import setting as settings_module
 from meanfield_pde.studies.claims import CLAIMS, Claim, Finding
 from meanfield_pde.studies.claims import flows as flow_claims
@@ -421,5 +422,6 @@ def test_every_claim_has_a_source_and_a_need():
         assert claim.source, name
         known = {"group", "risk", "diffusion", "fixed subspace", "particles"}
         known |= {"squared loss", "few data", "periodic projection", "grid of Z", *OTHERS}
+        known |= set(closed_forms.known(network()))
         assert set(claim.needs) <= known, name
     assert module.CLAIMS is CLAIMS

@@ -41,7 +41,7 @@ class Claim:
     is one in all directions), ``lazy metric``, ``grid of Z`` (a chart of invariant laws has no
     others), or a closed form of `known`. Two more are met where the claim is asked for by
     name: ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of
-    claims that may hold or not.
+    claims that may hold or not, or whose numbers a coarse grid spoils.
     """
 
     statement: str
