@@ -73,12 +73,15 @@ if TYPE_CHECKING:
     from meanfield_pde.storage import load_run as load_run
     from meanfield_pde.storage import load_solution as load_solution
     from meanfield_pde.storage import load_sweep as load_sweep
+    from meanfield_pde.storage import save_bifurcation as save_bifurcation
     from meanfield_pde.storage import save_run as save_run
     from meanfield_pde.storage import save_solution as save_solution
     from meanfield_pde.storage import save_sweep as save_sweep
     from meanfield_pde.studies.approximate import SymmetryGap as SymmetryGap
     from meanfield_pde.studies.approximate import symmetry_gap as symmetry_gap
     from meanfield_pde.studies.assumptions import assumptions as assumptions
+    from meanfield_pde.studies.bifurcation import bifurcation as bifurcation
+    from meanfield_pde.studies.bifurcation import critical_value as critical_value
     from meanfield_pde.studies.compare import compare as compare
     from meanfield_pde.studies.convergence import convergence as convergence
     from meanfield_pde.studies.discover import discover as discover
@@ -103,12 +106,14 @@ _HOMES = {
     "asymmetry": "measures.symmetry",
     "B1": "eulerian.stepper",
     "BirthDeath": "lagrangian.birth_death",
+    "bifurcation": "studies.bifurcation",
     "Case": "case",
     "CaseError": "case",
     "Chart": "measures.chart",
     "Cloud": "measures.cloud",
     "compare": "studies.compare",
     "convergence": "studies.convergence",
+    "critical_value": "studies.bifurcation",
     "CustomLoss": "energies.loss",
     "Data": "energies.data",
     "data_augmented": "energies.variants",
@@ -163,6 +168,7 @@ _HOMES = {
     "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",
+    "save_bifurcation": "storage",
     "save_run": "storage",
     "save_solution": "storage",
     "save_sweep": "storage",

@@ -20,10 +20,13 @@ from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.studies.bifurcation import bifurcation_dataset
 from meanfield_pde.studies.files import StorageError, versions, whole
 
 if TYPE_CHECKING:
     from xarray import Dataset
+
+    from meanfield_pde.studies.report import Report
 
 
 def save_solution(solution: Solution, path: str | Path) -> None:
@@ -126,6 +129,11 @@ def load_sweep(path: str | Path) -> Dataset:
         for name, value in data.attrs.items()
     }
     return data.assign_attrs(known)
+
+
+def save_bifurcation(report: Report, path: str | Path) -> None:
+    """Write a diagram of `bifurcation` as NetCDF; the errors of `save_solution`."""
+    _write(bifurcation_dataset(report), {}, path)
 
 
 def _write(data: Dataset, extra: dict[str, Any], path: str | Path) -> None:

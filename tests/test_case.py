@@ -136,7 +136,7 @@ def test_every_error_is_listed(tmp_path):
     ("name", "says"),
     [
         ("kuramotto", "did you mean 'kuramoto'?"),
-        ("", "known: birth-death-double-well"),
+        ("", "known: attraction-repulsion"),
         ("no/such/file.toml", "no/such/file.toml cannot be read: No such file"),
         (".", "cannot be read"),
     ],

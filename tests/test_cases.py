@@ -8,6 +8,7 @@ from meanfield_pde.case import case_folder
 from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.set_unit import SetUnit
 from meanfield_pde.studies.claims import CLAIMS
+from meanfield_pde.studies.closed_forms import known
 
 NAMES = sorted(path.stem for path in case_folder().glob("*.toml"))
 DEPENDS = (
@@ -100,6 +101,7 @@ def test_claims_have_what_they_need(name):
     kernels = [table.name for table in case.schema.energy if table.kind == "interaction"]
     has["log kernel"] = kernels == ["log"]
     has["plane"] = case.problem.initial.grid.ambient_dim == 2
+    has |= known(case.problem)
     assert case.claims
     for claim in case.claims:
         assert all(has[need] for need in CLAIMS[claim].needs), claim

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from reference import collapse_time, refuses
-from scipy.integrate import solve_ivp
 
 import meanfield_pde as mf
 from meanfield_pde.eulerian import solve as solving
@@ -53,20 +52,6 @@ OTHERS = {
 @pytest.mark.parametrize("energy", OTHERS.values(), ids=OTHERS)
 def test_other_energies_have_no_such_law(energy):
     assert Virial.of(energy, 2) is None
-
-
-@pytest.mark.parametrize(("chi", "kappa"), [(0.5, 0.0), (-1.0, 1.0), (2.0, 0.3)])
-def test_second_moments_solve_their_equation(chi, kappa):
-    beta, dim, mass, times = 0.2, 2, 0.7, np.linspace(0, 1.5, 4)
-    found = Virial(chi, kappa).second_moment(0.4, times, mass, dim * beta)
-    exact = solve_ivp(
-        lambda t, m: 2 * dim * beta * mass - chi * mass**2 - 2 * kappa * m,
-        *((0, 1.5), [0.4]),
-        t_eval=times,
-        rtol=1e-11,
-        atol=1e-12,
-    )
-    np.testing.assert_allclose(found, exact.y[0], rtol=1e-9)
 
 
 # -- when shells arrive
@@ -161,11 +146,11 @@ def test_no_radial_equation_without_a_radial_start():
 
 def test_walls_and_other_energies_are_refused():
     torus = mf.Density.uniform(mf.Grid.torus((0, 0), (1, 1), (8, 8)))
-    smooth = mf.Problem(mf.GradientFlow(WELL + mf.Entropy()), BELOW.problem.initial, 1.0)
-    for problem in (mf.Problem(mf.GradientFlow(LOG), torus, 1.0), smooth):
+    power = mf.Problem(mf.GradientFlow(OTHERS["power"]), BELOW.problem.initial, 1.0)
+    for problem in (mf.Problem(mf.GradientFlow(LOG), torus, 1.0), power):
         refuses(
             lambda p=problem: mf.validate(p, claims=["second-moment-law"]),
-            *("second-moment-law", "log kernel", "drop"),
+            *("second-moment-law", "quadratic and log kernel", "drop"),
         )
 
 

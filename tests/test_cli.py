@@ -84,6 +84,7 @@ def test_help_names_the_commands_and_the_codes():
         "validate",
         "convergence",
         "fluctuations",
+        "bifurcation",
         "discover",
         "students",
         "sweep",
@@ -104,7 +105,7 @@ def test_public_names_are_all_there():
 
 
 def test_list():
-    assert call("list").stdout.splitlines()[0].startswith("circle-network ")
+    assert call("list").stdout.splitlines()[0].startswith("attraction-repulsion ")
     listed = json.loads(call("list", "--json").stdout)
     assert {entry["name"]: entry["title"] for entry in listed} == mf.list_cases()
 
@@ -260,7 +261,7 @@ def test_bad_case_is_code_2(tmp_path, bad):
     [
         (["solve", "kuramotto"], "did you mean 'kuramoto'?"),
         (["validate", "none.toml"], "none.toml cannot be read"),
-        (["show", "nothing"], "known: circle-network"),
+        (["show", "nothing"], "known: attraction-repulsion"),
         (["frobnicate"], "No such command"),
         (["solve"], "Missing argument"),
         (["solve", "kuramoto", "--frob"], "No such option"),

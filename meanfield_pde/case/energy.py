@@ -60,11 +60,17 @@ INTERACTIONS: dict[str, Pair] = {
     "cosine": POTENTIALS["cosine"],
     "gaussian": POTENTIALS["gaussian"],
     "absolute": (_norm, lambda z: z / _norm(z)[..., None]),
+    "cubic": (lambda z: _norm(z) ** 3 / 3, lambda z: _norm(z)[..., None] * z),
+    "bounded-confidence": (
+        lambda z: 0.5 * np.minimum(_square(z) - 1.0, 0.0),
+        lambda z: np.where(_square(z)[..., None] < 1.0, z, 0.0),
+    ),
     "log": (lambda z: np.log(_norm(z)), lambda z: z / _square(z)[..., None]),
 }
 """Values and gradients; all attract, and with a negative factor they repel.
 
-``|z|^2/2``, ``-sum cos z_a``, ``-exp(-|z|^2/2)``, ``|z|`` and ``log |z|``.
+``|z|^2/2``, ``-sum cos z_a``, ``-exp(-|z|^2/2)``, ``|z|``, ``|z|^3/3``, ``min(|z|^2 - 1, 0)/2``
+(attraction by those at a distance below 1, on a torus the shorter way round) and ``log |z|``.
 """
 
 
@@ -90,21 +96,43 @@ class PotentialTable(Table):
 
 
 class InteractionTable(Table):
-    """``1/2 int int W((z - z') / width) dmu dmu`` for a named W."""
+    """``1/2 int int W((z - z') / width) dmu dmu`` for a named W; ``core`` is for particles."""
 
     kind: Literal["interaction"]
-    name: Literal["quadratic", "cosine", "gaussian", "absolute", "log"]
+    name: Literal[
+        "quadratic", "cosine", "gaussian", "absolute", "cubic", "bounded-confidence", "log"
+    ]
     factor: float = 1.0
     width: Positive = 1.0
+    core: Annotated[float, Field(ge=0)] = 0.0
 
     def build(self, grid: Grid, group: Group | None) -> Energy:
         """Make the interaction."""
-        return self.factor * Interaction(*_scaled(INTERACTIONS[self.name], self.width))
+        value, gradient = _scaled(INTERACTIONS[self.name], self.width)
+        if self.name == "bounded-confidence" and grid.periodic:
+            value, gradient = _wrapped((value, gradient), grid, self.width)
+        return self.factor * Interaction(value, gradient, self.core)
 
 
 def _scaled(pair: Pair, width: float) -> Pair:
     value, gradient = pair
     return lambda z: value(z / width), lambda z: gradient(z / width) / width
+
+
+def _wrapped(pair: Pair, grid: Grid, width: float) -> Pair:
+    """Take differences on a torus the shorter way round, for kernels that vanish beyond width."""
+    value, gradient = pair
+    period = np.subtract(grid.upper, grid.lower)
+    if width > 0.5 * period.min():
+        raise ValueError(
+            f"width must be at most half of the torus, {0.5 * period.min():g}, got {width:g}; "
+            "make it smaller"
+        )
+
+    def shorter(z: Array) -> Array:
+        return np.asarray(z - period * np.rint(z / period))
+
+    return lambda z: value(shorter(z)), lambda z: gradient(shorter(z))
 
 
 class PenaltyTable(Table):

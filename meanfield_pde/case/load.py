@@ -241,7 +241,7 @@ def list_cases() -> dict[str, str]:
     True
     """
     listed = {}
-    for path in sorted(case_folder().glob("*.toml")):
+    for path in sorted(case_folder().glob("*.toml"), key=lambda path: path.stem):
         listed[path.stem] = str(_parse(str(path), _read(path)).get("title", ""))
     return listed
 

@@ -20,6 +20,7 @@ import meanfield_pde as mf
 from meanfield_pde.cli.exits import blaming, exit_codes
 from meanfield_pde.cli.output import (
     draw,
+    family_of,
     print_json,
     run_rows,
     solution_rows,
@@ -219,6 +220,37 @@ def fluctuations_command(
         figure = plot.fluctuations_figure(report)
         files = write_report(folder, "fluctuations", report, figure)
         tell_report(quiet, as_json, case, report, files)
+
+
+@app.command("bifurcation")
+def bifurcation_command(
+    name: Name,
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over",
+            metavar="KEY=LOW:HIGH:COUNT",
+            help="The parameter, as in energy.entropy.factor=0.2:0.7:21.",
+        ),
+    ],
+    output: Output = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Follow laws at rest along a parameter: bifurcation.json, .txt, .png and .nc."""
+    with exit_codes():
+        from meanfield_pde import plot
+
+        case, folder = _case(name, settings, output)
+        family, values, key = family_of(case, over)
+        initial = case.problem.initial
+        assert isinstance(initial, mf.Density)
+        with blaming(case):
+            report = mf.bifurcation(family, values, initial.grid, name=key)
+        files = write_report(folder, "bifurcation", report, plot.bifurcation_figure(report))
+        mf.save_bifurcation(report, folder / "bifurcation.nc")
+        tell_report(quiet, as_json, case, report, [*files, folder / "bifurcation.nc"])
 
 
 @app.command("discover")

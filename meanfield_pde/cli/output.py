@@ -122,6 +122,32 @@ def _composed(outer: Callable[..., Any], inner: Callable[[Array], Array], z: Arr
     return result
 
 
+def family_of(case: mf.Case, over: str) -> tuple[Callable[[float], mf.Energy], list[float], str]:
+    """Read ``KEY=LOW:HIGH:COUNT``: energies of the case by the value of a key, the values, the key.
+
+    Raises
+    ------
+    CaseError
+        If it cannot be read, or the case has no such key.
+    """
+    import numpy as np
+
+    key, _, span = over.partition("=")
+    try:
+        low, high, count = span.split(":")
+        values = np.linspace(float(low), float(high), int(count)).tolist()
+    except ValueError:
+        raise mf.CaseError(
+            f"{case.origin}: --over must read KEY=LOW:HIGH:COUNT, got {over!r}; for example "
+            "energy.entropy.factor=0.2:0.7:21"
+        ) from None
+
+    def family(value: float) -> mf.Energy:
+        return case.with_settings([f"{key}={value!r}"]).problem.flow.energy
+
+    return family, values, key
+
+
 def tell(
     quiet: bool,
     as_json: bool,

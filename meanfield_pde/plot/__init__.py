@@ -5,6 +5,7 @@ global state is touched, and no display is needed. `save_figure` writes one as P
 """
 
 from meanfield_pde.plot.reports import (
+    bifurcation_figure,
     comparison_figure,
     convergence_figure,
     fluctuations_figure,
@@ -22,6 +23,7 @@ from meanfield_pde.plot.sweeps import rates_figure, sweep_figure
 
 __all__ = [
     "asymmetry_figure",
+    "bifurcation_figure",
     "comparison_figure",
     "convergence_figure",
     "density_figure",

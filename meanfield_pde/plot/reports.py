@@ -147,6 +147,45 @@ def fluctuations_figure(report: Report) -> Figure:
     return figure
 
 
+@styled
+def bifurcation_figure(report: Report) -> Figure:
+    """Order parameter of each branch against the parameter: stable solid, unstable dashed."""
+    figure = Figure(figsize=(8.4, 3.9))
+    panels = figure.subplots(1, 2)
+    name = report.details["name"]
+    shades = {"disordered": "#222222", "ordered": HOLDS, "opposite": PARTICLES}
+    for label, color in shades.items():
+        if label not in report.details:
+            continue
+        branch = {key: np.asarray(values) for key, values in report.details[label].items()}
+        for axes, key in zip(panels, ("order", "growth_rate"), strict=True):
+            for stable, style in ((True, "-"), (False, "--")):
+                shown = np.where(branch["stable"] == stable, branch[key], np.nan)
+                axes.plot(branch["parameter"], shown, style, marker=".", color=color)
+            axes.plot([], [], color=color, label=label)
+    for place in report.details["critical"]:
+        for axes in panels:
+            axes.axvline(place, color=QUIET, linewidth=1, linestyle=":", zorder=0)
+        panels[1].annotate(
+            f"{place:.6g}",
+            (place, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -4),
+            textcoords="offset points",
+            va="top",
+        )
+    panels[1].axhline(0, color=QUIET, linewidth=1, zorder=0)
+    for axes, title in zip(panels, ("Order parameter", "Growth rate"), strict=True):
+        axes.set_xlabel(name)
+        axes.set_title(title)
+    handles, _ = panels[0].get_legend_handles_labels()
+    handles.append(Line2D([], [], color=QUIET, label="stable"))
+    handles.append(Line2D([], [], color=QUIET, linestyle="--", label="unstable"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.suptitle(report.title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
 def _distance_panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
     places = np.arange(len(rows))
     for shift, key, width, style, color, label in (

@@ -113,7 +113,7 @@ def spectral_gap(
     """
     grid, beta, functional = stationary.grid, energy.beta, energy.smooth_on(stationary.grid)
     root = np.sqrt(stationary.masses.ravel() / stationary.mass)
-    walk = _inverse(_symmetrised(energy, stationary, metric), root)
+    walk = _inverse(symmetrised_generator(energy, stationary, metric), root)
 
     def without_mass(u: Array) -> Array:
         return np.asarray(u - root * (root @ u))
@@ -150,7 +150,9 @@ def spectral_gap(
     return float(1.0 / values[slowest].real), (relative / np.linalg.norm(mode)).reshape(grid.shape)
 
 
-def _symmetrised(energy: Energy, stationary: Density, metric: LazyMetric | None) -> csc_array:
+def symmetrised_generator(
+    energy: Energy, stationary: Density, metric: LazyMetric | None
+) -> csc_array:
     """``-mu^(-1/2) A mu^(1/2)``, from rates alone: mu may underflow."""
     grid = stationary.grid
     potential = energy.smooth_on(grid).potential(stationary.values)

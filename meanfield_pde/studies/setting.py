@@ -26,6 +26,7 @@ from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.symmetry import symmetrise
 from meanfield_pde.studies.approximate import MAX_IMAGES
+from meanfield_pde.studies.closed_forms import known
 from meanfield_pde.studies.virial import Virial
 
 SAVES = 6
@@ -99,6 +100,7 @@ class Setting:
             and Virial.of(self.energy, self.grid.ambient_dim) is not None,
             "plane": self.grid.ambient_dim == 2,
             **self._reacts(),
+            **known(self.problem),
         }
 
     def _reacts(self) -> dict[str, bool]:

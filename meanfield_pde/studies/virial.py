@@ -86,14 +86,6 @@ class Virial:
         """Mass above which laws collapse; infinite where the kernel repels."""
         return 2 * dim * beta / self.chi if self.chi > 0 else np.inf
 
-    def second_moment(self, start: float, clock: Array, mass: float, heat: float) -> Array:
-        """``M_2`` after some time of the flow's own clock; ``heat`` is d beta."""
-        source = 2 * heat * mass - self.chi * mass**2
-        if abs(self.kappa) < 1e-7:
-            return np.asarray(start + source * clock)
-        rest = source / (2 * self.kappa)
-        return np.asarray(rest + (start - rest) * np.exp(-2 * self.kappa * clock))
-
     def collapse(self, rho: Density, beta: float, until: float) -> float | None:
         """Clock time at which a radial law of the plane collapses; None if not by ``until``."""
         critical, mass = self.critical(beta, 2), rho.mass

@@ -10,6 +10,7 @@ arXiv 2405.19995).
 from meanfield_pde.studies.claims import (
     averages,
     chaos,
+    classics,
     concentration,
     dynamics,
     flows,
@@ -41,5 +42,6 @@ CLAIMS: dict[str, Claim] = {
     **sets.CLAIMS,
     **reaction.CLAIMS,
     **concentration.CLAIMS,
+    **classics.CLAIMS,
 }
 """All claims by name."""

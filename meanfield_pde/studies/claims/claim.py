@@ -41,6 +41,12 @@ NEEDS = {
     "few data": "data whose orbits are few enough to be listed",
     "sets": "a unit that takes sets",
     "log kernel": "a logarithmic interaction, beside a quadratic potential at most",
+    "quadratic well": "a quadratic potential and any interaction, in a box",
+    "quadratic and log kernel": "a quadratic potential, quadratic and logarithmic interactions",
+    "known quantiles": "a line without diffusion, where interactions are quadratic or repel by |z|",
+    "known rest": "a line, and a law at rest in closed form",
+    "convex on a line": "an energy that is displacement convex on a line",
+    "kernel on a circle": "a circle without an external potential",
     "plane": "parameters in the plane",
     "diffusion": "diffusion in all directions",
     "frozen": "frozen coordinates",
@@ -50,7 +56,7 @@ NEEDS = {
     "gradient flow": "a free energy that falls: a reaction that leaves out an entropy has none",
     "lazy metric": "a lazy metric",
     "particles": "to be asked for by name: it takes seconds and may raise a false alarm",
-    "asked": "to be asked for by name: it may hold or not",
+    "asked": "to be asked for by name: it may hold or not, or a coarse grid spoils its number",
 }
 """What claims may need of a problem."""
 

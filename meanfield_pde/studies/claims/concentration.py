@@ -1,4 +1,4 @@
-"""Claims about logarithmic kernels: the law of the second moment, and the time of a collapse."""
+"""Claims about logarithmic kernels that attract: the time of a collapse."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import numpy as np
 
 from meanfield_pde.energies.energy import Energy, Sum
 from meanfield_pde.energies.interaction import Interaction
-from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.studies.claims.claim import Claim, Finding
 from meanfield_pde.studies.setting import Setting
 from meanfield_pde.studies.virial import Virial
 
-MOMENT = 1e-3
-"""Relative error of the second moment that cells and steps of finite size may leave."""
 TIME = 0.05
 """Relative error of a collapse time: a core of a few cells is the last that a grid can see."""
 STRONGER = 0.1
@@ -26,13 +22,6 @@ NEVER = 1.0
 """Error of a collapse time where none was seen."""
 ROUND = 1e-3
 """Angular moments, relative to radial ones, of a density that counts as radial."""
-
-
-def second_moment_law(setting: Setting) -> Finding:
-    """Largest relative distance of the second moment from its law, at the saved times."""
-    number = _off(setting, setting.flow("stated", "given"))
-    tilted = _off(setting, setting.flow("stated", "given", "potential"))
-    return Finding(number, MOMENT, "cells and steps of finite size", tilted, "a tilted potential")
 
 
 def collapses(setting: Setting) -> Finding:
@@ -62,13 +51,6 @@ def collapses(setting: Setting) -> Finding:
 
 
 CLAIMS: dict[str, Claim] = {
-    "second-moment-law": Claim(
-        "under chi log|z| and kappa |z|^2 / 2 the second moment obeys "
-        "M2' = 2 d beta M - chi M^2 - 2 kappa M2, whatever the shape",
-        "Blanchet, Dolbeault and Perthame 2006, Electron. J. Diff. Eqns. 44 (virial identity)",
-        ("log kernel", "asked"),
-        second_moment_law,
-    ),
     "collapses": Claim(
         "a mass above 2 d beta / chi collapses into a point, when the shells of its radial "
         "equation arrive there",
@@ -83,19 +65,6 @@ def _virial(setting: Setting) -> Virial:
     found = Virial.of(setting.energy, setting.grid.ambient_dim)
     assert found is not None
     return found
-
-
-def _off(setting: Setting, solution: Solution) -> float:
-    flow, dim = setting.problem.flow, setting.grid.ambient_dim
-    moments = np.array([rho.expect(_square) for rho in solution.densities])
-    clock = np.array([flow.clock(0.0, float(t)) for t in solution.times])
-    heat = dim * setting.energy.beta
-    law = _virial(setting).second_moment(moments[0], clock, setting.initial.mass, heat)
-    return float(np.abs(moments / law - 1).max())
-
-
-def _square(z: Array) -> Array:
-    return np.asarray((z * z).sum(-1))
 
 
 def _raised(energy: Energy) -> Energy:
