@@ -7,25 +7,28 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.dynamics import DYNAMICS, Dynamics
+from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
+Walls = tuple[Array, Array, int]
 logger = logging.getLogger(__name__)
 
 WORTH_A_THREAD = 20_000
@@ -104,8 +107,34 @@ class Run:
         )
 
 
+@overload
+def simulate(
+    problem: Game,
+    particles: int = ...,
+    seed: int = ...,
+    dynamics: str | Dynamics = ...,
+    dt: float | None = ...,
+    save: Sequence[float] | int | None = ...,
+    seeds: int = ...,
+    progress: bool = ...,
+) -> GameRun: ...
+
+
+@overload
 def simulate(
     problem: Problem,
+    particles: int = ...,
+    seed: int = ...,
+    dynamics: str | Dynamics = ...,
+    dt: float | None = ...,
+    save: Sequence[float] | int | None = ...,
+    seeds: int = ...,
+    progress: bool = ...,
+) -> Run: ...
+
+
+def simulate(
+    problem: Problem | Game,
     particles: int = 10_000,
     seed: int = 0,
     dynamics: str | Dynamics = "langevin",
@@ -113,8 +142,8 @@ def simulate(
     save: Sequence[float] | int | None = None,
     seeds: int = 1,
     progress: bool = False,
-) -> Run:
-    """Run interacting particles of a gradient flow.
+) -> Run | GameRun:
+    """Run interacting particles of a gradient flow, or those of both players of a game.
 
     On a grid's box particles are reflected at the walls, on its torus they wrap; particles of an
     initial law without a grid, on a fixed subspace, a radius or a polar grid move in all of space.
@@ -139,7 +168,7 @@ def simulate(
 
     Returns
     -------
-    Run
+    Run or GameRun
 
     Raises
     ------
@@ -163,14 +192,16 @@ def simulate(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
-    if isinstance(problem.flow, ZeroSumGame):
-        raise ValueError("flow must be a GradientFlow in the particle solver so far, got a game")
-    if problem.flow.reaction:
+    if isinstance(problem.flow, GradientFlow) and problem.flow.reaction:
         raise ValueError("reaction must be 0 in the particle solver so far, got one; leave it out")
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
     chosen = _dynamics(dynamics, dt)
+    if isinstance(problem.flow, ZeroSumGame):
+        from meanfield_pde.lagrangian.game import play  # imported here: it takes steps from here
+
+        return play(problem, particles, seed, chosen, save, seeds, progress)
     energy = problem.flow.energy.smooth
     chosen.prepare(energy)
     times = problem.save_times(save)
@@ -214,10 +245,9 @@ def _advance(
 ) -> list[Array]:
     """Move every replica through an interval in equal steps of at most dt."""
     start, end = interval
-    steps = int(np.ceil((end - start) / dynamics.dt * (1 - 1e-9)))
-    dt = (end - start) / max(steps, 1)
+    steps, dt = equal_steps(start, end, dynamics.dt)
     beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
-    walls = _walls(problem, clouds[0].shape[1])
+    walls = walls_of(problem, clouds[0].shape[1])
     projection = _projection(problem, clouds[0].shape[1])
     dim = clouds[0].shape[1]
     moving = np.isin(range(dim), problem.flow.moving(dim)).astype(np.float64)
@@ -227,7 +257,7 @@ def _advance(
             time = dt * problem.flow.speed(start + k * dt)
             for points, rng in zip(clouds, generators, strict=True):
                 batch = dynamics.draw(energy, rng)
-                noise = _noise(beta, points.shape, rng, beside)
+                noise = noise_of(beta, points.shape, rng, beside)
                 velocity = energy.drift(Cloud(points), batch)
                 amplitude = np.sqrt(2 * beta * time)
                 kick = noise() if projection is None else noise() @ projection
@@ -236,17 +266,19 @@ def _advance(
                 angles = _turns(problem.flow, points, velocity, time, rng)
                 share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
                 _turn(points, angles)
-                _refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
-                if not np.isfinite(points).all():
-                    raise SimulationError(
-                        f"a particle left the range of numbers near t = {start + k * dt:g}: the "
-                        f"step dt = {dt:g} is too large for the drift; make dt smaller"
-                    )
+                refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
+                refuse_infinite(points, start + k * dt, dt)
             report(dt)
     return clouds
 
 
-def _noise(
+def equal_steps(start: float, end: float, longest: float) -> tuple[int, float]:
+    """Number and length of the equal steps of an interval that are no longer than ``longest``."""
+    steps = int(np.ceil((end - start) / longest * (1 - 1e-9)))
+    return steps, (end - start) / max(steps, 1)
+
+
+def noise_of(
     beta: float, shape: tuple[int, ...], rng: np.random.Generator, beside: Executor
 ) -> Callable[[], Array]:
     """Draw the noise of a step; many numbers in a thread, while the drift is computed.
@@ -290,7 +322,7 @@ def _turn(points: Array, angles: Array | None) -> None:
         points[:, 0], points[:, 1] = cosine * x - sine * y, sine * x + cosine * y
 
 
-def _refuse_leaps(share: float, t: float, dt: float) -> None:
+def refuse_leaps(share: float, t: float, dt: float) -> None:
     """Raise where the drift alone carries a particle across a quarter of the grid in one step.
 
     Walls would fold such a particle back, and hide that the step is unstable.
@@ -299,6 +331,15 @@ def _refuse_leaps(share: float, t: float, dt: float) -> None:
         raise SimulationError(
             f"near t = {t:g} the drift carries a particle across {share:.0%} of the grid in "
             f"one step: dt = {dt:g} is too large for the drift; make dt smaller"
+        )
+
+
+def refuse_infinite(points: Array, t: float, dt: float) -> None:
+    """Raise where a particle is nowhere any more."""
+    if not np.isfinite(points).all():
+        raise SimulationError(
+            f"a particle left the range of numbers near t = {t:g}: the step dt = {dt:g} is too "
+            "large for the drift; make dt smaller"
         )
 
 
@@ -311,7 +352,8 @@ def _projection(problem: Problem, dim: int) -> Array | None:
     return group.projection()
 
 
-def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
+def walls_of(problem: Problem, dim: int) -> Walls:
+    """Corners of the box or torus in which particles move, and what its sides do to them."""
     own = problem.initial.grid if isinstance(problem.initial, Density) else None
     if problem.flow.metric is not None and own is not None and not isinstance(own.chart, Polar):
         raise ValueError(
@@ -319,7 +361,11 @@ def _walls(problem: Problem, dim: int) -> tuple[Array, Array, int]:
             "particles across the sides of a box; start from a density on a Grid.polar, or from "
             "a sampler"
         )
-    grid = None if own is None else own.whole
+    return sides_of(None if own is None else own.whole, dim)
+
+
+def sides_of(grid: Grid | None, dim: int) -> Walls:
+    """Corners and sides of a grid; without one, particles move in all of space."""
     if grid is None:
         return np.zeros(dim), np.ones(dim), _kernels.FREE
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT
