@@ -6,7 +6,7 @@ Each builds what it describes, or raises ValueError where its numbers do not fit
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -279,6 +279,43 @@ class ReactionTable(Table):
     transport: bool = True
 
 
+class VonMisesInitial(Table):
+    """A law prop. to ``exp(concentration sum_a cos(2 pi (z_a - mean_a) / L_a))`` on a torus."""
+
+    kind: Literal["von-mises"]
+    mean: Numbers = 0.0
+    concentration: Annotated[float, Field(ge=0)]
+
+    def build(self, grid: Grid) -> Density:
+        """Make the density, by Gauss-Legendre averages of the cells."""
+        if not grid.periodic:
+            raise ValueError("kind 'von-mises' needs a torus, got a box; use a normal law")
+        mean = np.atleast_1d(np.asarray(self.mean, dtype=np.float64))
+        if mean.shape not in ((1,), (grid.dim,)):
+            raise ValueError(
+                f"mean must be a number or have {grid.dim} entries for this grid, got {self.mean}; "
+                "give one number a dimension"
+            )
+        turn = 2 * np.pi / np.subtract(grid.upper, grid.lower)
+        return Density.from_function(
+            grid,
+            lambda z: np.exp(self.concentration * (np.cos(turn * (z - mean)) - 1.0).sum(-1)),
+        ).normalised()
+
+
+AnyInitial = Annotated[
+    GaussianInitial
+    | MixtureInitial
+    | UniformInitial
+    | CosineInitial
+    | LengthInitial
+    | VonMisesInitial,
+    Field(discriminator="kind"),
+]
+AnyRate = Annotated[ConstantRate | InverseRate, Field(discriminator="kind")]
+Saved = Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)]
+
+
 class SolveTable(Table):
     """``[solve]``: arguments of `meanfield_pde.solve`.
 
@@ -302,7 +339,10 @@ class SolveTable(Table):
 
 
 class SimulateTable(Table):
-    """``[simulate]``: arguments of `meanfield_pde.simulate`; the last two are of SGD alone."""
+    """``[simulate]``: arguments of `meanfield_pde.simulate`.
+
+    ``batch`` and ``augmentation`` are of SGD alone; ``save`` is the case's where it is left out.
+    """
 
     particles: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     seeds: Count = 8
@@ -311,6 +351,7 @@ class SimulateTable(Table):
     dt: Positive = 0.01
     batch: Count | None = None
     augmentation: Literal["orbit", "sampled"] | None = None
+    save: Saved | None = None
 
     @model_validator(mode="after")
     def _of_sgd(self) -> SimulateTable:
@@ -337,22 +378,20 @@ class CompareTable(Table):
 
 
 class Schema(Table):
-    """A whole case file."""
+    """A whole case file of one law."""
 
+    of_game: ClassVar[Literal[False]] = False
     title: Annotated[str, Field(min_length=1)]
     source: str = ""
     about: str = ""
     t1: Positive
-    save: Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)] = 5
-    rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
+    save: Saved = 5
+    rate: AnyRate | None = None
     grid: Annotated[GridTable | PolarGridTable, Field(discriminator="kind")]
     metric: LazyTable | None = None
     chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
     energy: Annotated[list[AnyEnergy], Field(min_length=1)]
-    initial: Annotated[
-        GaussianInitial | MixtureInitial | UniformInitial | CosineInitial | LengthInitial,
-        Field(discriminator="kind"),
-    ]
+    initial: AnyInitial
     reaction: ReactionTable | None = None
     frozen: list[Natural] = []
     group: (
@@ -372,8 +411,13 @@ class Schema(Table):
     def _known_claims(cls, claims: dict[str, bool]) -> dict[str, bool]:
         from meanfield_pde.studies.claims import CLAIMS  # imported here: it brings the solvers
 
-        for name in claims:
-            if name not in CLAIMS:
-                detail: dict[str, Any] = {"key": name, "hint": suggestion(name, list(CLAIMS))}
-                raise PydanticCustomError("unknown_key", "is no claim; {hint}", detail)
-        return claims
+        return require_claims(claims, list(CLAIMS))
+
+
+def require_claims(claims: dict[str, bool], known: list[str]) -> dict[str, bool]:
+    """Return claims whose names are all known."""
+    for name in claims:
+        if name not in known:
+            detail: dict[str, Any] = {"key": name, "hint": suggestion(name, known)}
+            raise PydanticCustomError("unknown_key", "is no claim; {hint}", detail)
+    return claims

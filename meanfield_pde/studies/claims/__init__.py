@@ -12,6 +12,7 @@ from meanfield_pde.studies.claims import (
     chaos,
     dynamics,
     flows,
+    games,
     lazy,
     network,
     optima,
@@ -37,3 +38,6 @@ CLAIMS: dict[str, Claim] = {
     **sets.CLAIMS,
 }
 """All claims by name."""
+
+GAME_CLAIMS: dict[str, Claim] = games.CLAIMS
+"""Claims about zero-sum games by name."""

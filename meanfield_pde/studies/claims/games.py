@@ -1,0 +1,3 @@
+"""Claims about zero-sum games."""
+
+CLAIMS = {"mass-conserved": None}
