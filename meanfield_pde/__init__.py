@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from meanfield_pde.eulerian.stepper import B1 as B1
     from meanfield_pde.eulerian.stepper import Heun as Heun
     from meanfield_pde.flows.game import ZeroSumGame as ZeroSumGame
+    from meanfield_pde.flows.gap import nikaido_isoda as nikaido_isoda
     from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
     from meanfield_pde.flows.problem import Problem as Problem
     from meanfield_pde.lagrangian.dynamics import SGD as SGD
@@ -131,6 +132,7 @@ _HOMES = {
     "Loss": "energies.loss",
     "Network": "energies.risk",
     "Optimum": "studies.optima",
+    "nikaido_isoda": "flows.gap",
     "Penalty": "energies.potential",
     "Potential": "energies.potential",
     "Problem": "flows.problem",

@@ -9,10 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from meanfield_pde.energies.derivative import Derivative
+from meanfield_pde.energies.payoff_matrix import LowRankMatrix, PayoffMatrix, matrix_of
+from meanfield_pde.energies.potential import require_periodic
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.cloud import Cloud
@@ -22,34 +25,27 @@ PAIRS = 2_000_000
 """Pairs of points that are evaluated at once."""
 
 
-class PayoffMatrix(ABC):
-    """A payoff at the cells of two grids; densities are arrays of the grids' shapes."""
-
-    @abstractmethod
-    def first(self, q: Array) -> Array:
-        """First variation in the first law, ``int f(x, y) q(y) dy`` at the cells of its grid."""
-
-    @abstractmethod
-    def second(self, p: Array) -> Array:
-        """First variation in the second law, ``int f(x, y) p(x) dx`` at the cells of its grid."""
-
-    @abstractmethod
-    def value(self, p: Array, q: Array) -> float:
-        """Return the expected payoff."""
-
-
 class Payoff(ABC):
     """Function f(x, y) of the parameters of two players; the first lowers it."""
 
     @abstractmethod
+    def discretise(self, first: Grid, second: Grid) -> PayoffMatrix:
+        """Prepare the payoff for two grids."""
+
     def on(self, first: Grid, second: Grid) -> PayoffMatrix:
-        """Evaluate the payoff at the cell centres of two grids.
+        """Evaluate the payoff at the cell centres of two grids, kept for the next call.
 
         Raises
         ------
         ValueError
-            If it is not finite there, has the wrong shape, or not the period of a torus.
+            If it is not finite there, has the wrong shape, not the period of a torus, or too many
+            values for its rank.
         """
+        kept = _matrices.get(self)
+        if kept is None or kept[:2] != (first, second):
+            kept = (first, second, self.discretise(first, second))
+            _matrices[self] = kept
+        return kept[2]
 
     @abstractmethod
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
@@ -58,6 +54,9 @@ class Payoff(ABC):
     @abstractmethod
     def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """First variations at the points of each cloud, in the law of the other."""
+
+
+_matrices: WeakKeyDictionary[Payoff, tuple[Grid, Grid, PayoffMatrix]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +91,13 @@ class KernelPayoff(Payoff):
                 "for example lambda x, y: np.cos(x - y)[..., 0]"
             )
 
-    def on(self, first: Grid, second: Grid) -> PayoffMatrix:
-        """Evaluate the payoff at all pairs of cell centres."""
-        x, y = first.places.reshape(-1, first.dim), second.places.reshape(-1, second.dim)
-        return DenseMatrix(first, second, self._pairs(x, y))
+    def discretise(self, first: Grid, second: Grid) -> PayoffMatrix:
+        """Evaluate the payoff at pairs of cell centres: all, or where its rank is low few."""
+        x, y = first.points.reshape(-1, first.dim), second.points.reshape(-1, second.dim)
+        here, there = x[:: max(1, len(x) // 8)], y[:: max(1, len(y) // 8)]
+        _require_periodic("first", lambda z: self._pairs(z, there), first)
+        _require_periodic("second", lambda z: self._pairs(here, z).T, second)
+        return matrix_of(first, second, lambda rows, columns: self._pairs(x[rows], y[columns]))
 
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``-grad_x int f dnu`` and ``+grad_y int f dmu`` at the points of each cloud."""
@@ -110,17 +112,23 @@ class KernelPayoff(Payoff):
         return matrix @ nu.weights, mu.weights @ matrix
 
     def _pairs(self, x: Array, y: Array) -> Array:
-        """Values at all pairs, shape (n, m)."""
-        shape = (len(x), len(y))
-        wide = np.concatenate(
-            [
-                np.broadcast_to(x[:, None, :], (*shape, x.shape[1])),
-                np.broadcast_to(y[None, :, :], (*shape, y.shape[1])),
-            ],
-            axis=-1,
-        )
-        d = x.shape[1]
-        return check.evaluate("payoff", lambda z: self.function(z[..., :d], z[..., d:]), wide)
+        """Values at all pairs, shape (n, m), in chunks of rows."""
+        d, found = x.shape[1], np.empty((len(x), len(y)))
+        rows = max(1, PAIRS // len(y))
+        for start in range(0, len(x), rows):
+            few = x[start : start + rows]
+            shape = (len(few), len(y))
+            wide = np.concatenate(
+                [
+                    np.broadcast_to(few[:, None, :], (*shape, d)),
+                    np.broadcast_to(y[None, :, :], (*shape, y.shape[1])),
+                ],
+                axis=-1,
+            )
+            found[start : start + rows] = check.evaluate(
+                "payoff", lambda z: self.function(z[..., :d], z[..., d:]), wide
+            )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +169,14 @@ class ProductPayoff(Payoff):
         )
         object.__setattr__(self, "_factors", factors)
 
-    def on(self, first: Grid, second: Grid) -> PayoffMatrix:
+    def discretise(self, first: Grid, second: Grid) -> PayoffMatrix:
         """Evaluate the factors at the cell centres."""
-        a, b = self._values(first.places, second.places)
-        return LowRankMatrix(first, second, a, b)
+        for a, b in self.terms:
+            _require_periodic("first", a, first)
+            _require_periodic("second", b, second)
+        x, y = first.points.reshape(-1, first.dim), second.points.reshape(-1, second.dim)
+        left, right = self._values(x, y)
+        return LowRankMatrix.of(first, second, left.T, right.T)
 
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``-grad_x int f dnu`` and ``+grad_y int f dmu`` at the points of each cloud."""
@@ -188,51 +200,8 @@ class ProductPayoff(Payoff):
         return a, b
 
 
-@dataclass(frozen=True, eq=False)
-class DenseMatrix(PayoffMatrix):
-    """Payoff at all pairs of cells, shape (cells of the first, cells of the second)."""
-
-    grid: Grid
-    other: Grid
-    matrix: Array
-
-    def first(self, q: Array) -> Array:
-        """``int f(x, y) q(y) dy``."""
-        return (self.matrix @ q.ravel() * self.other.volume).reshape(self.grid.shape)
-
-    def second(self, p: Array) -> Array:
-        """``int f(x, y) p(x) dx``."""
-        return (p.ravel() @ self.matrix * self.grid.volume).reshape(self.other.shape)
-
-    def value(self, p: Array, q: Array) -> float:
-        """Return the expected payoff."""
-        return float((p * self.first(q)).sum() * self.grid.volume)
-
-
-@dataclass(frozen=True, eq=False)
-class LowRankMatrix(PayoffMatrix):
-    """Factors at the cells of each grid, arrays (rank, *shape)."""
-
-    grid: Grid
-    other: Grid
-    left: Array
-    right: Array
-
-    def first(self, q: Array) -> Array:
-        """``int f(x, y) q(y) dy``."""
-        axes = tuple(range(1, self.right.ndim))
-        means = (self.right * q).sum(axis=axes) * self.other.volume
-        return np.asarray(np.tensordot(means, self.left, axes=1))
-
-    def second(self, p: Array) -> Array:
-        """``int f(x, y) p(x) dx``."""
-        axes = tuple(range(1, self.left.ndim))
-        means = (self.left * p).sum(axis=axes) * self.grid.volume
-        return np.asarray(np.tensordot(means, self.right, axes=1))
-
-    def value(self, p: Array, q: Array) -> float:
-        """Return the expected payoff."""
-        return float((p * self.first(q)).sum() * self.grid.volume)
+def _require_periodic(which: str, function: Function, grid: Grid) -> None:
+    require_periodic(f"payoff in its {which} argument", function, grid)
 
 
 def _mean_gradient(derivative: Derivative, moved: Cloud, other: Cloud) -> Array:

@@ -74,16 +74,16 @@ def choose(
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
     plain = Equation(*problem, fluxes["sg"], frozen)
-    share = _share_above(UNRESOLVED, plain, rho)
+    share = share_above(UNRESOLVED, plain, rho)
     wanted = fluxes.get("rl" if share > SHARE else "sg", plain.flux)
-    equation = replace(plain, flux=_pick("flux", flux, fluxes, Flux, wanted))
+    equation = replace(plain, flux=pick("flux", flux, fluxes, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
     count, few = span / bound, EXPLICIT_STEPS[plain.grid.dim]
     remarks = [
         f"{share:.1%} of the mass sees a cell Peclet number above {UNRESOLVED:g}",
         f"explicit steps are bounded by {bound:.2g}, about {count:.0f} in all",
     ]
-    shares = [_share_above(limit, plain, rho) for limit in (UNEVEN, STEEP)]
+    shares = [share_above(limit, plain, rho) for limit in (UNEVEN, STEEP)]
     if (flux != "auto" and not equation.flux.linear) or (dt is not None and dt <= bound):
         name = "heun"
     elif dt is not None:
@@ -94,7 +94,7 @@ def choose(
         name = "b2"
     else:
         name = "heun" if count <= few and (share <= SHARE or flux != "auto") else "mprk22"
-    chosen = _pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
+    chosen = pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
     if chosen.exact(plain) and cost(plain.generator(plain.energy.potential(rho)), span) > HOPELESS:
         raise ValueError(
             f"stepper must not be b2 here: the exponential over the whole time would take more "
@@ -157,7 +157,14 @@ def _fixed_generator(equation: Equation) -> Generator:
     return replace(equation, flux=Compact()).generator(potential)
 
 
-def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
+def pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
+    """Return what is given, by name or as an object, or what is automatic.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
     if isinstance(given, kind):
         return cast(T, given)
     if given == "auto":
@@ -170,7 +177,7 @@ def _pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -
     return known[given]
 
 
-def _share_above(limit: float, equation: Equation, rho: Array) -> float:
+def share_above(limit: float, equation: Equation, rho: Array) -> float:
     """Share of the mass in cells with a face at which |q| > limit (any drift at beta = 0)."""
     phi = equation.energy.potential(rho)
     above = np.zeros(rho.shape, dtype=bool)

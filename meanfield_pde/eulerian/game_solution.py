@@ -30,12 +30,16 @@ class GameSolution:
     times : array (n,)
     densities : tuple of pairs of Density
     averages : tuple of pairs of Density
-        Means of both densities over the time, in the flow's own clock, from 0 to each saved one.
+        Means of both densities over the time, in the flow's own clock, from 0 to each saved one,
+        by the trapezoidal rule on the steps taken.
     payoff : array (n,)
         Expected payoff, without entropies.
     gap, average_gap : array (n,)
-        Nikaido-Isoda gap of the densities and of their averages, with entropies where beta > 0:
-        what the two players could win together, each by the best answer to the other.
+        Nikaido-Isoda gap of the densities and of their averages in the payoff alone: what the two
+        players could win together, each by the best answer to the other.
+    entropic_gap : array (n,)
+        The gap of the densities with the game's entropies, 0 at the entropic equilibrium; that of
+        the payoff alone where beta = 0.
     mass : array (n, 2)
     statistics : Statistics
         ``mass_drift`` and ``smallest`` are over both players; no energy falls, and ``energy_rise``
@@ -53,6 +57,7 @@ class GameSolution:
     payoff: Array
     gap: Array
     average_gap: Array
+    entropic_gap: Array
     mass: Array
     statistics: Statistics
     result: str

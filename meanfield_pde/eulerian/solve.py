@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 
@@ -12,13 +13,15 @@ from meanfield_pde.energies.symmetrised import symmetrised
 from meanfield_pde.eulerian.choose import choose
 from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
+from meanfield_pde.eulerian.game_solution import GameSolution
+from meanfield_pde.eulerian.game_solve import solve_game
 from meanfield_pde.eulerian.march import March, StuckError
 from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.reduction import Reduction, reduction
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.game import ZeroSumGame
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -31,11 +34,12 @@ logger = logging.getLogger(__name__)
 class SolveError(RuntimeError):
     """The density solver could not reach the end time; ``solution`` holds what it has."""
 
-    def __init__(self, solution: Solution) -> None:
+    def __init__(self, solution: Solution | GameSolution) -> None:
         super().__init__(solution.result)
         self.solution = solution
 
 
+@overload
 def solve(
     problem: Problem,
     save: Sequence[float] | int | None = None,
@@ -47,13 +51,39 @@ def solve(
     throw: bool = True,
     symmetry: Group | None = None,
     reduce: Group | None = None,
-) -> Solution:
-    """Move a density along a gradient flow.
+) -> Solution: ...
+@overload
+def solve(
+    problem: Game,
+    save: Sequence[float] | int | None = None,
+    flux: str | Flux = "auto",
+    stepper: str | Stepper = "auto",
+    tolerance: float = 1e-3,
+    dt: float | None = None,
+    progress: bool = False,
+    throw: bool = True,
+    symmetry: None = None,
+    reduce: None = None,
+) -> GameSolution: ...
+def solve(
+    problem: Problem | Game,
+    save: Sequence[float] | int | None = None,
+    flux: str | Flux = "auto",
+    stepper: str | Stepper = "auto",
+    tolerance: float = 1e-3,
+    dt: float | None = None,
+    progress: bool = False,
+    throw: bool = True,
+    symmetry: Group | None = None,
+    reduce: Group | None = None,
+) -> Solution | GameSolution:
+    """Move a density along a gradient flow, or both densities of a zero-sum game.
 
     Parameters
     ----------
     problem : Problem
-        Its initial law must be a Density.
+        Its initial law must be a Density, that of a game a pair of these. Convergence of a game is
+        not guaranteed: it may cycle without end. What tells is the Nikaido-Isoda gap.
     save : sequence of float or int, optional
         Times to save at, or a number of equispaced times; 0 and t1 where it is left out.
     flux : str or Flux
@@ -90,14 +120,15 @@ def solve(
 
     Returns
     -------
-    Solution
-        A density that has come to rest is kept for the times that are left, unless dt is given.
+    Solution or GameSolution
+        A density that has come to rest is kept for the times that are left, unless dt is given; of
+        a game every step is taken.
 
     Raises
     ------
     ValueError
         If an argument is wrong; for ``symmetry`` and ``reduce`` also if the energy is not invariant
-        under it, on E^G also if the drift or the noise leaves it.
+        under it, or the problem is a game; on E^G also if the drift or the noise leaves it.
     SolveError
         If the end time was not reached and ``throw``.
 
@@ -116,19 +147,22 @@ def solve(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
+    if isinstance(problem.flow, ZeroSumGame):
+        tolerance, dt = _checked(tolerance, dt)
+        _refuse_groups(symmetry, reduce)
+        played = solve_game(problem, save, flux, stepper, tolerance, dt, progress)
+        if throw and not played.ok:
+            raise SolveError(played)
+        return played
     if not isinstance(problem.initial, Density):
         raise ValueError(
             f"initial must be a Density for the density solver, got "
             f"{type(problem.initial).__name__}; put it on a grid, or use mf.simulate"
         )
-    if isinstance(problem.flow, ZeroSumGame):
-        raise ValueError("flow must be a GradientFlow in the density solver so far, got a game")
     if problem.flow.reaction:
         raise ValueError("reaction must be 0 in the density solver so far, got one; leave it out")
     require_confined(problem)
-    tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
-    if dt is not None:
-        dt = check.number("dt", dt, "give a positive step or leave it out", above=0)
+    tolerance, dt = _checked(tolerance, dt)
     if symmetry is not None and reduce is not None:
         raise ValueError(
             "symmetry must be left out with reduce, got both; a reduced density is invariant "
@@ -149,6 +183,22 @@ def solve(
     if failure and throw:
         raise SolveError(solution)
     return solution
+
+
+def _checked(tolerance: float, dt: float | None) -> tuple[float, float | None]:
+    tolerance = check.number("tolerance", tolerance, "1e-3 is a good number", above=0)
+    if dt is not None:
+        dt = check.number("dt", dt, "give a positive step or leave it out", above=0)
+    return tolerance, dt
+
+
+def _refuse_groups(symmetry: Group | None, reduce: Group | None) -> None:
+    for name, group in (("symmetry", symmetry), ("reduce", reduce)):
+        if group is not None:
+            raise ValueError(
+                f"{name} must be left out in a game, got a group; invariant starts stay so to "
+                "rounding where the payoff is invariant under it"
+            )
 
 
 def _prepare(

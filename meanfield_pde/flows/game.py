@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meanfield_pde.energies.payoff import Payoff
+from meanfield_pde.energies.payoff import KernelPayoff, Payoff
 from meanfield_pde.flows.reaction import require_reaction
 from meanfield_pde.flows.schedule import Rate, clock, require_rate, speed
 from meanfield_pde.measures import check
@@ -27,7 +27,8 @@ class ZeroSumGame:
 
     Parameters
     ----------
-    payoff : Payoff
+    payoff : Payoff or callable
+        A function f(x, y) of points (..., d) and (..., e) is wrapped in a `KernelPayoff`.
     beta : float
         Factor of each player's own entropy, so that diffusion is beta for both.
     reaction : float
@@ -43,6 +44,13 @@ class ZeroSumGame:
     ------
     ValueError
         If the payoff is none, a number is negative or not finite, or nothing moves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> game = ZeroSumGame(lambda x, y: np.cos(x - y)[..., 0], beta=0.3)
+    >>> type(game.payoff).__name__, game.beta
+    ('KernelPayoff', 0.3)
     """
 
     payoff: Payoff
@@ -53,7 +61,9 @@ class ZeroSumGame:
     rate: Rate = None
 
     def __post_init__(self) -> None:
-        check.instance("payoff", self.payoff, Payoff, "write mf.KernelPayoff(lambda x, y: ...)")
+        if callable(self.payoff) and not isinstance(self.payoff, Payoff):
+            object.__setattr__(self, "payoff", KernelPayoff(self.payoff))
+        check.instance("payoff", self.payoff, Payoff, "write lambda x, y: ... of points (..., d)")
         remedy = "beta multiplies the entropy of each player, 0 for none"
         object.__setattr__(self, "beta", check.number("beta", self.beta, remedy, least=0))
         reaction = require_reaction(self.reaction, self.entropic, self.transport)

@@ -1,0 +1,29 @@
+r"""Birth and death for a fixed potential, solved exactly.
+
+:math:`\partial_t \rho = -\alpha (\Phi - \langle \Phi \rangle) \rho` tilts a density, :math:`\rho_t
+\propto \rho_0 e^{-\alpha t \Phi}`; where :math:`\beta \log \rho` reacts with the potential the law
+is a geometric mean of the start and the Gibbs law, :math:`\rho_t \propto \rho_0^w (e^{-\Phi /
+\beta})^{1 - w}` with :math:`w = e^{-\alpha \beta t}`. What is empty stays so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meanfield_pde.measures.check import Array
+from meanfield_pde.measures.order_free import folded_sum
+
+
+def tilt(rho: Array, potential: Array, amount: float, beta: float = 0.0) -> Array:
+    """Density after birth and death for the time ``amount / alpha``, of the same mass.
+
+    ``beta`` > 0: with ``beta log rho`` in the reacting potential.
+    """
+    rise = potential - potential.min()  # no exponent is positive
+    if beta > 0:
+        rise *= -np.expm1(-amount * beta) / beta
+        tilted = rho ** np.exp(-amount * beta) * np.exp(-rise)
+    else:
+        tilted = rho * np.exp(-amount * rise)
+    tilted *= folded_sum(rho) / folded_sum(tilted)
+    return np.asarray(tilted)
