@@ -168,6 +168,7 @@ def _game_solution(data: Dataset, problem: Any) -> GameSolution:
         data["payoff"].values,
         data["gap"].values,
         data["average_gap"].values,
+        data["entropic_gap"].values,
         data["mass"].values,
         _statistics(data.attrs),
         str(data.attrs["result"]),

@@ -100,6 +100,7 @@ class GameSolution:
             "payoff": ("time", self.payoff),
             "gap": ("time", self.gap),
             "average_gap": ("time", self.average_gap),
+            "entropic_gap": ("time", self.entropic_gap),
             "mass": (("time", "player"), self.mass),
         }
         coordinates: dict[str, Any] = {"time": self.times}
