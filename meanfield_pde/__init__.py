@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from meanfield_pde.flows.gap import nikaido_isoda as nikaido_isoda
     from meanfield_pde.flows.gradient_flow import GradientFlow as GradientFlow
     from meanfield_pde.flows.problem import Problem as Problem
+    from meanfield_pde.lagrangian.birth_death import BirthDeath as BirthDeath
     from meanfield_pde.lagrangian.dynamics import SGD as SGD
     from meanfield_pde.lagrangian.dynamics import Langevin as Langevin
     from meanfield_pde.lagrangian.game_run import GameRun as GameRun
@@ -90,6 +91,7 @@ _HOMES = {
     "assumptions": "studies.assumptions",
     "asymmetry": "measures.symmetry",
     "B1": "eulerian.stepper",
+    "BirthDeath": "lagrangian.birth_death",
     "Case": "case",
     "CaseError": "case",
     "Chart": "measures.chart",

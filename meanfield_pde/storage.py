@@ -18,7 +18,8 @@ import numpy as np
 from meanfield_pde.eulerian.game_solution import PLAYERS, GameSolution
 from meanfield_pde.eulerian.solution import Solution, Statistics
 from meanfield_pde.flows.problem import Game, Problem
-from meanfield_pde.lagrangian.dynamics import DYNAMICS, Dynamics
+from meanfield_pde.lagrangian.birth_death import DYNAMICS
+from meanfield_pde.lagrangian.dynamics import Dynamics
 from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures.chart import Chart
@@ -98,7 +99,7 @@ def load_solution(
 
 def save_run(run: Run | GameRun, path: str | Path) -> None:
     """Write a run of particles as NetCDF; the arguments and errors of `save_solution`."""
-    _write(run.to_dataset(), {"settings": _json("dynamics", asdict(run.dynamics))}, path)  # type: ignore[call-overload]
+    _write(run.to_dataset(), {"settings": _json("dynamics", run.dynamics.settings)}, path)
 
 
 @overload
@@ -199,7 +200,8 @@ def _game_run(data: Dataset, problem: Any) -> GameRun:
 
 
 def _driven(attributes: dict[str, Any]) -> tuple[int, Dynamics, str]:
-    dynamics = DYNAMICS[attributes["dynamics"]](**json.loads(attributes["settings"]))
+    settings = json.loads(attributes["settings"])
+    dynamics = DYNAMICS[attributes["dynamics"]].from_settings(**settings)
     return int(attributes["seed"]), dynamics, str(attributes["result"])
 
 

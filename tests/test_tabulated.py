@@ -283,7 +283,7 @@ def test_particles_far_out(activation):
 @PROPERTY
 def test_ranges_hold_their_points_and_little_more(a, b):
     low, high = min(a, b), max(a, b)
-    lower, upper = module._rounded(low, high)
+    lower, upper = module.rounded(low, high)
     assert lower < low
     assert high < upper
     size = max(high - low, 0.1 * max(abs(low), abs(high))) or 1.0
@@ -293,7 +293,7 @@ def test_ranges_hold_their_points_and_little_more(a, b):
 def test_ranges_change_seldom():
     """Particles that spread from .01 to 10 meet few tables."""
     widths = np.geomspace(0.01, 10, 1000)
-    assert len({module._rounded(-w, w) for w in widths}) <= 12
+    assert len({module.rounded(-w, w) for w in widths}) <= 12
 
 
 # -- whole runs

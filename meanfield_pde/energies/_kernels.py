@@ -56,3 +56,17 @@ def pull(
             out[k, 1] = points[k, 0] * slope
         else:
             out[k, 0] = slope
+
+
+@njit(cache=True, nogil=True)
+def evaluate(points: Array, polynomials: Array, lower: float, width: float, out: Array) -> None:
+    """``out[k] = p(b)`` at the last coordinate of each point, p a polynomial in each cell."""
+    inverse, last = 1.0 / width, len(polynomials) - 1
+    for k in range(len(points)):
+        t = (points[k, -1] - lower) * inverse
+        cell = min(max(int(t), 0), last)
+        s = 2.0 * (t - cell) - 1.0
+        value = polynomials[cell, POWERS - 1]
+        for q in range(POWERS - 2, -1, -1):
+            value = value * s + polynomials[cell, q]
+        out[k] = value

@@ -124,6 +124,14 @@ class Energy(ABC):
         Entropy has no drift: it acts through noise.
         """
 
+    @abstractmethod
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """First variation at each point of a cloud, shape (n,).
+
+        ``Phi(z_i) - sum_j w_j Phi(z_j)`` is the derivative of the energy along ``delta_{z_i} -
+        mu``. With a batch, as `drift`.
+        """
+
     @property
     def terms(self) -> tuple[tuple[float, Energy], ...]:
         """Leaves of the sum with their factors."""
@@ -149,14 +157,21 @@ class Energy(ABC):
             return self.on(mu.grid).value(mu.values)
         return self.cloud_value(mu)
 
-    def potential(self, mu: Density) -> Array:
-        """First variation at the cell centres of a density, of grid shape.
+    def potential(self, mu: Measure) -> Array:
+        """First variation at the cell centres of a density (of grid shape) or a cloud's points.
 
         The entropy's part is ``log rho + 1``, minus infinity where there is no mass.
+
+        Raises
+        ------
+        ValueError
+            For the entropy of a cloud, which has no density to take the logarithm of.
         """
+        if isinstance(mu, Cloud):
+            return self.cloud_potential(mu)
         if not isinstance(mu, Density):
             raise ValueError(
-                f"mu must be a Density, got {type(mu).__name__}; for particles use drift(cloud)"
+                f"mu must be a Density or a Cloud, got {type(mu).__name__}; make one of them"
             )
         return np.array(self.on(mu.grid).potential(mu.values))  # a copy: it may be the field itself
 
@@ -245,6 +260,13 @@ class Sum(Energy):
         total = np.zeros_like(cloud.points)
         for factor, leaf in self.parts:
             total += factor * leaf.drift(cloud, batch)
+        return total
+
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """First variation at each point, shape (n,)."""
+        total = np.zeros(cloud.size)
+        for factor, leaf in self.parts:
+            total += factor * leaf.cloud_potential(cloud, batch) if factor else 0.0
         return total
 
 
@@ -345,6 +367,13 @@ class Entropy(Energy):
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """Zero: entropy acts through noise."""
         return np.zeros_like(cloud.points)
+
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """Raise: a cloud has no density to take the logarithm of."""
+        raise ValueError(
+            "the entropy has no first variation at a cloud, got a Cloud; use "
+            "energy.smooth.potential(cloud)"
+        )
 
 
 @dataclass(frozen=True, eq=False)

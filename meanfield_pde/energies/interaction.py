@@ -3,8 +3,9 @@ r"""Interaction energies: ``1/2 int int W(z - z') mu(dz) mu(dz')`` with a symmet
 On a grid the potential is the discrete convolution ``Phi_K = sum_L |L| W_{K-L} rho_L`` by FFT,
 zero-padded on a box and circular on a torus. A kernel that is singular at 0 enters by its averages
 over the cells, at every offset: averaging the cell at 0 alone would leave an error of order
-``h rho(z)`` in the potential. Particles see ``sum_j w_j grad W(z_i - z_j)``; for smooth kernels the
-sources are first gathered on Chebyshev nodes.
+``h rho(z)`` in the potential. Particles see ``sum_j w_j grad W(z_i - z_j)``. Many of them on the
+line do so through `far_field`, where the kernel is smooth; else, for smooth kernels, the sources
+are first gathered on Chebyshev nodes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy import fft
 
 from meanfield_pde.energies.derivative import Derivative
 from meanfield_pde.energies.energy import Batch, Energy, Functional, QuadraticFunctional
+from meanfield_pde.energies.far_field import FarField, Key, far_field_for
 from meanfield_pde.energies.quotient import (
     MatrixFunctional,
     MirroredFunctional,
@@ -34,6 +36,8 @@ GATHER_TOLERANCE = 1e-9
 """Largest relative error of the force through Chebyshev nodes before pairs are summed directly."""
 CHUNK = 2_000_000
 """Pairs handled at once."""
+WORTH_A_FIELD = 300
+"""Points of the line from which a far field is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class Interaction(Energy):
     function: Function
     gradient: Function | None = None
     _derivative: Derivative = field(init=False, repr=False)
+    _fields: dict[Key, FarField | None] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -182,19 +187,41 @@ class Interaction(Energy):
 
     def cloud_value(self, cloud: Cloud) -> float:
         """Half the mean of W over pairs; a singular kernel leaves out each point with itself."""
+        return float(0.5 * cloud.weights @ self.cloud_potential(cloud))
+
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """``sum_j w_j W(z_i - z_j)``; a singular kernel leaves out the point itself."""
+        found = self._field(cloud)
+        if found is not None:
+            return found.potential(cloud.points, cloud)
         singular = self.singular(cloud.dim)
         places, charges = self._sources(cloud)
-        total = 0.0
+        potential = np.empty(cloud.size)
         for rows in _row_chunks(cloud.size, len(places)):
             dz = cloud.points[rows, None, :] - places[None, :, :]
             share = _avoid_zero(dz, charges) if singular else charges
             values = check.evaluate("interaction", self.function, dz)
-            total += float(cloud.weights[rows] @ (share * values).sum(axis=1))
-        return 0.5 * total
+            potential[rows] = (share * values).sum(axis=1)
+        return potential
 
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """``-sum_j w_j grad W(z_i - z_j)``, the point itself left out."""
+        found = self._field(cloud)
+        if found is not None:
+            return -found.slope(cloud.points, cloud)[:, None]
         return self._force(cloud.points, *self._sources(cloud))
+
+    def _field(self, cloud: Cloud) -> FarField | None:
+        """Find the far field of a large cloud of the line, None where there is none."""
+        if cloud.dim > 1 or cloud.size < WORTH_A_FIELD or self.singular(1):
+            return None
+        derivative = Derivative("interaction", self.function, self.gradient)
+        return far_field_for(
+            lambda dz: check.evaluate("interaction", self.function, dz[..., None]),
+            lambda dz: derivative(dz[..., None])[..., 0],
+            cloud,
+            self._fields,
+        )
 
     def _force(self, targets: Array, sources: Array, weights: Array) -> Array:
         """Sum over all pairs; at vanishing distance the force vanishes by symmetry."""

@@ -97,6 +97,10 @@ class Potential(Energy):
         """``-grad V`` at each point."""
         return -self._derivative(cloud.points)
 
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """V at each point."""
+        return check.evaluate("potential", self.function, cloud.points)
+
 
 @dataclass(frozen=True, eq=False)
 class Penalty(Energy):
@@ -114,3 +118,7 @@ class Penalty(Energy):
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """``-2 z`` at each point."""
         return np.asarray(-2.0 * cloud.points)
+
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """``|z|^2`` at each point."""
+        return np.asarray((cloud.points**2).sum(-1))

@@ -195,17 +195,11 @@ class Risk(Energy):
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """Negative gradient at each neuron, by all data or a batch of it."""
         self.unit.check_dimensions(self.data.dim, cloud.dim)
-        x, y, weights = self.data.x, self.data.y, self.data.weights
-        if batch is not None:
-            x, y = x[batch.indices], y[batch.indices]
-            weights = np.full(len(x), 1.0 / len(x))
-        if len(x) * cloud.size >= WORTH_TABULATING * self.data.size:
-            table = table_for(self.unit, self.data, cloud, self._tables)
-            if table is not None:
-                table = table if batch is None else table.take(batch.indices)
-                residual = weights[:, None] * self.loss.gradient(table.outputs(cloud), y)
-                if table.holds(residual):
-                    return -table.pullback(cloud.points, residual)
+        x, y, weights = self._batched(batch)
+        tabulated = self._tabulated(cloud, batch)
+        if tabulated is not None:
+            table, residual = tabulated
+            return -table.pullback(cloud.points, residual)
         if len(x) * self.unit.outputs * cloud.size * cloud.dim <= CHUNK:
             outputs, pull = self.unit.network(x, cloud.points, cloud.weights)
             return -pull(weights[:, None] * self.loss.gradient(outputs, y))
@@ -214,6 +208,41 @@ class Risk(Energy):
         for part in self._chunks(len(x), cloud):
             drift[part] = -self.unit.pullback(x, cloud.points[part], residual)
         return drift
+
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """``E l'(Phi_mu(X), Y) . sigma_*(X; z)`` at each neuron, by all data or a batch of it."""
+        self.unit.check_dimensions(self.data.dim, cloud.dim)
+        tabulated = self._tabulated(cloud, batch)
+        if tabulated is not None:
+            table, residual = tabulated
+            return table.potential(cloud.points, residual)
+        x, y, weights = self._batched(batch)
+        residual = weights[:, None] * self.loss.gradient(self._outputs(x, cloud), y)
+        potential = np.empty(cloud.size)
+        for part in self._chunks(len(x), cloud):
+            features = self.unit.features(x, cloud.points[part])
+            potential[part] = np.tensordot(residual, features, axes=([0, 1], [0, 2]))
+        return potential
+
+    def _batched(self, batch: Batch | None) -> tuple[Array, Array, Array]:
+        """Return the data with their weights, or those of a batch."""
+        if batch is None:
+            return self.data.x, self.data.y, self.data.weights
+        size = len(batch.indices)
+        return self.data.x[batch.indices], self.data.y[batch.indices], np.full(size, 1.0 / size)
+
+    def _tabulated(self, cloud: Cloud, batch: Batch | None) -> tuple[Table, Array] | None:
+        """Table of the unit on the cloud's range with the data's residuals, where it will do."""
+        rows = self.data.size if batch is None else len(batch.indices)
+        if rows * cloud.size < WORTH_TABULATING * self.data.size:
+            return None
+        table = table_for(self.unit, self.data, cloud, self._tables)
+        if table is None:
+            return None
+        _, y, weights = self._batched(batch)
+        table = table if batch is None else table.take(batch.indices)
+        residual = weights[:, None] * self.loss.gradient(table.outputs(cloud), y)
+        return (table, residual) if table.holds(residual) else None
 
     def _outputs(self, x: Array, cloud: Cloud) -> Array:
         total = np.zeros((len(x), self.unit.outputs))

@@ -83,6 +83,14 @@ class Table:
         _kernels.pull(points, polynomials, self.scaled, self.lower, self.width, out)
         return out
 
+    def potential(self, points: Array, residual: Array) -> Array:
+        """Sum of residuals (n, outputs) times the unit at each point, shape (m,)."""
+        polynomials = np.einsum("iq,iqcp->cp", residual, self.coefficients)
+        out = np.empty(len(points))
+        points = np.ascontiguousarray(points)
+        _kernels.evaluate(points, polynomials, self.lower, self.width, out)
+        return points[:, 0] * out if self.scaled else out
+
     def holds(self, factors: Array, share: float = 1.0) -> bool:
         """Whether sums with these factors (n, outputs) are right to a share of the tolerance."""
         errors, sizes = ((np.abs(factors) * a).sum(axis=(1, 2)) for a in (self.errors, self.sizes))
@@ -153,7 +161,7 @@ def table_for(
     low, high = float(cloud.points[:, -1].min()), float(cloud.points[:, -1].max())
     if max(-low, high) > FARTHEST:
         return None
-    key = _rounded(low, high)
+    key = rounded(low, high)
     if key not in kept:
         if len(kept) >= MAX_TABLES:
             kept.clear()
@@ -161,7 +169,7 @@ def table_for(
     return kept[key]
 
 
-def _rounded(low: float, high: float) -> Range:
+def rounded(low: float, high: float) -> Range:
     """Range rounded outwards to multiples of a power of two, and a little more.
 
     The more keeps round numbers, where a unit may have a kink, inside the table.

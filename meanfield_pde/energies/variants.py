@@ -9,7 +9,7 @@ whatever the law of the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -67,14 +67,27 @@ class DataAugmented(Energy):
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """Mean drift over the orbit, or over the sampled elements of a batch."""
         self.group.on_z(cloud.dim)
-        if batch is None or batch.elements is None:
-            return self._mean.drift(cloud, batch)
         total = np.zeros_like(cloud.points)
+        for share, risk, part in self._shares(batch):
+            total += share * risk.drift(cloud, part)
+        return total
+
+    def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
+        """Mean potential over the orbit, or over the sampled elements of a batch."""
+        self.group.on_z(cloud.dim)
+        total = np.zeros(cloud.size)
+        for share, risk, part in self._shares(batch):
+            total += share * risk.cloud_potential(cloud, part)
+        return total
+
+    def _shares(self, batch: Batch | None) -> Iterator[tuple[float, Energy, Batch | None]]:
+        """Risks of the moved measures, each with its share and its part of the batch."""
+        if batch is None or batch.elements is None:
+            yield from ((share, risk, batch) for share, risk in self.orbit)
+            return
         for g in np.unique(batch.elements):
             chosen = batch.indices[batch.elements == g]
-            share = len(chosen) / len(batch.indices)
-            total += share * self._moved[g].drift(cloud, Batch(chosen))
-        return total
+            yield len(chosen) / len(batch.indices), self._moved[g], Batch(chosen)
 
 
 def data_augmented(risk: Risk, group: Group) -> DataAugmented:

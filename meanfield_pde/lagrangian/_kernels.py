@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from meanfield_pde.measures.check import Array
+
+Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 FREE, REFLECT, WRAP = 0, 1, 2
 
@@ -44,3 +48,29 @@ def move(
                     z = z - length * np.floor((z - lower[a]) / length)
             out[i, a] = z
     return largest
+
+
+@njit(cache=True, nogil=True)
+def replace(
+    ringing: Indices, dies: Flags, others: Indices, born: Array, replaced: Flags, out: Array
+) -> None:
+    """Births and deaths, in the order of ``ringing``, among the points ``out``.
+
+    Who dies takes the place of the next of ``born``, or of ``others`` where ``born`` is empty; who
+    does not is copied over ``others``. Who is ``replaced`` (all false at first) rings no more.
+    """
+    deaths = 0
+    for k in range(len(ringing)):
+        i, j = ringing[k], others[k]
+        if dies[k] and len(born) > 0:
+            deaths += 1
+            if not replaced[i]:
+                out[i] = born[deaths - 1]
+                replaced[i] = True
+        elif not replaced[i] and i != j:
+            if dies[k]:
+                out[i] = out[j]
+                replaced[i] = True
+            else:
+                out[j] = out[i]
+                replaced[j] = True

@@ -7,12 +7,15 @@ r"""Dynamics of particles: how a cloud moves in one step.
 eps), penalty and noise: :math:`z_i \leftarrow z_i - s_k (\hat g_i + \tau \nabla r(z_i)) +
 \sqrt{2 \beta s_k}\,\xi_i` (Maass and Fontbona, arXiv 2405.19995, with s_k = eps s(k eps); the
 gradient is N times that in z_i of the batch's loss). Its time is k eps, the time of the flow.
+
+Where the flow reacts, births and deaths follow each step: see `birth_death`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +26,15 @@ from meanfield_pde.measures import check
 
 
 class Dynamics(ABC):
-    """How particles move; make one with `Langevin` or `SGD`."""
+    """How particles move; make one with `Langevin`, `SGD` or `BirthDeath`."""
 
     name: str
     dt: float
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What a file holds of it; the class's ``from_settings`` reads it."""
 
     @abstractmethod
     def prepare(self, energy: Energy) -> None:
@@ -52,6 +60,16 @@ class Langevin(Dynamics):
 
     def __post_init__(self) -> None:
         check.number("dt", self.dt, "0.01 is a good number", above=0)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a file holds of it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_settings(**settings: Any) -> Langevin:
+        """Make the dynamics whose `settings` these are."""
+        return Langevin(**settings)
 
     def prepare(self, energy: Energy) -> None:
         """Any energy will do."""
@@ -89,6 +107,16 @@ class SGD(Dynamics):
                 "the loss over the orbit of each sample"
             )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a file holds of it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_settings(**settings: Any) -> SGD:
+        """Make the dynamics whose `settings` these are."""
+        return SGD(**settings)
+
     def prepare(self, energy: Energy) -> None:
         """Require exactly one risk, whose data are sampled."""
         if len(_risks(energy)) != 1:
@@ -106,9 +134,6 @@ class SGD(Dynamics):
         if isinstance(leaf, DataAugmented) and self.augmentation == "sampled":
             elements = rng.choice(leaf.group.order, size=self.batch, p=leaf.group.weights)
         return Batch(indices, elements)
-
-
-DYNAMICS: dict[str, type[Langevin] | type[SGD]] = {"langevin": Langevin, "sgd": SGD}
 
 
 def _risks(energy: Energy) -> list[Risk | DataAugmented]:

@@ -12,12 +12,15 @@ from meanfield_pde.energies.payoff import KernelPayoff
 from meanfield_pde.flows.problem import Game, Law, drawn
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
-from meanfield_pde.lagrangian.dynamics import Dynamics, Langevin
+from meanfield_pde.lagrangian.birth_death import BirthDeath
+from meanfield_pde.lagrangian.dynamics import SGD, Dynamics
 from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.lagrangian.simulate import (
     Walls,
     equal_steps,
     noise_of,
+    reacting,
+    refuse_haste,
     refuse_infinite,
     refuse_leaps,
     sides_of,
@@ -52,6 +55,7 @@ def play(
     streams are exchanged, too.
     """
     _require_playable(problem, particles, dynamics)
+    dynamics = reacting(problem.flow, problem.flow.beta, dynamics)
     times = problem.save_times(save)
     one, other = (
         [np.random.default_rng([seed, replica, stream]) for replica in range(seeds)]
@@ -76,10 +80,10 @@ def play(
 
 
 def _require_playable(problem: Game, particles: int, dynamics: Dynamics) -> None:
-    if not isinstance(dynamics, Langevin):
+    if isinstance(dynamics, SGD) or getattr(dynamics, "batch", None) is not None:
         raise ValueError(
-            f"dynamics must be langevin in a game, got {dynamics.name}; a payoff has no data to "
-            "draw batches from"
+            f"dynamics must draw no batches in a game, got {dynamics.name}; a payoff has no data: "
+            "use langevin"
         )
     if isinstance(problem.flow.payoff, KernelPayoff) and particles > MOST_IN_PAIRS:
         raise ValueError(
@@ -108,7 +112,10 @@ def _advance(
             t = start + k * dt
             time = dt * problem.flow.speed(t)
             for pair, rngs in zip(clouds, generators, strict=True):
-                _transport(problem, pair, rngs, time, walls, beside, (t, dt))
+                if problem.flow.transport:
+                    _transport(problem, pair, rngs, time, walls, beside, (t, dt))
+                if isinstance(dynamics, BirthDeath):
+                    _react(problem, dynamics, pair, rngs, time, (t, dt))
             report(dt)
     return clouds
 
@@ -131,6 +138,21 @@ def _transport(
         share = _kernels.move(points, velocity, noise(), time, amplitude, *sides, points)
         refuse_leaps(share if sides[2] != _kernels.FREE else 0.0, *now)
         refuse_infinite(points, *now)
+
+
+def _react(
+    problem: Game,
+    dynamics: BirthDeath,
+    pair: Clouds,
+    rngs: Generators,
+    time: float,
+    now: tuple[float, float],
+) -> None:
+    """Let particles of both be born and die in place, at the rates of the state before."""
+    flow = problem.flow
+    loss, gain = flow.payoff.variations(Cloud(pair[0]), Cloud(pair[1]))
+    for points, potential, rng in zip(pair, (loss, -gain), rngs, strict=True):
+        refuse_haste(dynamics.react(points, potential, flow.reaction * time, rng), *now)
 
 
 def _walls(law: Law, points: Array) -> Walls:

@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
-from meanfield_pde.lagrangian.dynamics import DYNAMICS, Dynamics
+from meanfield_pde.lagrangian.birth_death import DYNAMICS, FASTEST, BirthDeath
+from meanfield_pde.lagrangian.dynamics import Dynamics
 from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
@@ -36,7 +38,7 @@ WORTH_A_THREAD = 20_000
 
 
 class SimulationError(RuntimeError):
-    """Particles left the range of finite numbers."""
+    """Particles left the range of finite numbers, or steps are too long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +147,9 @@ def simulate(
 ) -> Run | GameRun:
     """Run interacting particles of a gradient flow, or those of both players of a game.
 
+    Where the flow reacts, particles are born and die after each step, whatever moves them in
+    between: `BirthDeath`, and ``langevin`` and ``sgd`` with it, for the flow says what is solved.
+
     On a grid's box particles are reflected at the walls, on its torus they wrap; particles of an
     initial law without a grid, on a fixed subspace, a radius or a polar grid move in all of space.
 
@@ -156,7 +161,7 @@ def simulate(
     seed : int
         Seed of all randomness.
     dynamics : str or Dynamics
-        ``langevin``, ``sgd``, or an object such as ``mf.SGD(dt=0.01, batch=20)``.
+        ``langevin``, ``sgd``, ``birth-death``, or an object such as ``mf.SGD(dt=0.01, batch=20)``.
     dt : float, optional
         Largest step, in place of the dynamics' own; shortened so that steps meet the saved times.
     save : sequence of float or int, optional
@@ -173,10 +178,11 @@ def simulate(
     Raises
     ------
     ValueError
-        If an argument is wrong.
+        If an argument is wrong, or particles cannot follow the flow: a reaction with entropy needs
+        the density, and copies feel singular kernels unless noise takes them apart.
     SimulationError
-        If a position is no longer finite, or the drift alone crosses a quarter of the grid in a
-        step: the step is too large for the drift.
+        If a position is no longer finite, the drift alone crosses a quarter of the grid in a
+        step, or a clock of birth and death rings more than once a step: the step is too large.
 
     Examples
     --------
@@ -192,8 +198,6 @@ def simulate(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
-    if isinstance(problem.flow, GradientFlow) and problem.flow.reaction:
-        raise ValueError("reaction must be 0 in the particle solver so far, got one; leave it out")
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
@@ -202,11 +206,13 @@ def simulate(
         from meanfield_pde.lagrangian.game import play  # imported here: it takes steps from here
 
         return play(problem, particles, seed, chosen, save, seeds, progress)
+    chosen = reacting(problem.flow, problem.flow.energy.beta, chosen)
     energy = problem.flow.energy.smooth
     chosen.prepare(energy)
     times = problem.save_times(save)
     generators = [np.random.default_rng([seed, replica]) for replica in range(seeds)]
     clouds = [problem.draw(particles, rng) for rng in generators]
+    _require_apart(problem.flow, clouds[0].shape[1])
     saved = []
     with progress_bar("particles", problem.t1, progress) as report:
         for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
@@ -246,28 +252,21 @@ def _advance(
     """Move every replica through an interval in equal steps of at most dt."""
     start, end = interval
     steps, dt = equal_steps(start, end, dynamics.dt)
-    beta, energy = problem.flow.energy.beta, problem.flow.energy.smooth
-    walls = walls_of(problem, clouds[0].shape[1])
-    projection = _projection(problem, clouds[0].shape[1])
-    dim = clouds[0].shape[1]
-    moving = np.isin(range(dim), problem.flow.moving(dim)).astype(np.float64)
+    flow, dim = problem.flow, clouds[0].shape[1]
+    walls, projection = walls_of(problem, dim), _projection(problem, dim)
     clouds = [points.copy() for points in clouds]
     with ThreadPoolExecutor(max_workers=1) as beside:
         for k in range(steps):
-            time = dt * problem.flow.speed(start + k * dt)
+            now = start + k * dt
+            time = dt * flow.speed(now)
             for points, rng in zip(clouds, generators, strict=True):
-                batch = dynamics.draw(energy, rng)
-                noise = noise_of(beta, points.shape, rng, beside)
-                velocity = energy.drift(Cloud(points), batch)
-                amplitude = np.sqrt(2 * beta * time)
-                kick = noise() if projection is None else noise() @ projection
-                if problem.flow.frozen:
-                    velocity, kick = moving * velocity, moving * kick
-                angles = _turns(problem.flow, points, velocity, time, rng)
-                share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
-                _turn(points, angles)
-                refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, start + k * dt, dt)
-                refuse_infinite(points, start + k * dt, dt)
+                share = 0.0
+                if flow.transport:
+                    share = _move(flow, dynamics, points, rng, time, projection, walls, beside)
+                refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, now, dt)
+                refuse_infinite(points, now, dt)
+                if isinstance(dynamics, BirthDeath):
+                    refuse_haste(_react(flow, dynamics, points, rng, time), now, dt)
             report(dt)
     return clouds
 
@@ -276,6 +275,70 @@ def equal_steps(start: float, end: float, longest: float) -> tuple[int, float]:
     """Number and length of the equal steps of an interval that are no longer than ``longest``."""
     steps = int(np.ceil((end - start) / longest * (1 - 1e-9)))
     return steps, (end - start) / max(steps, 1)
+
+
+def _move(
+    flow: GradientFlow,
+    dynamics: Dynamics,
+    points: Array,
+    rng: np.random.Generator,
+    time: float,
+    projection: Array | None,
+    walls: Walls,
+    beside: Executor,
+) -> float:
+    """Move particles by drift and noise, in place; return the largest share of a side by drift."""
+    batch = dynamics.draw(flow.energy.smooth, rng)
+    noise = noise_of(flow.energy.beta, points.shape, rng, beside)
+    velocity = flow.energy.smooth.drift(Cloud(points), batch)
+    amplitude = np.sqrt(2 * flow.energy.beta * time)
+    kick = noise() if projection is None else noise() @ projection
+    if flow.frozen:
+        dim = points.shape[1]
+        moving = np.isin(range(dim), flow.moving(dim)).astype(np.float64)
+        velocity, kick = moving * velocity, moving * kick
+    angles = _turns(flow, points, velocity, time, rng)
+    share = _kernels.move(points, velocity, kick, time, amplitude, *walls, points)
+    _turn(points, angles)
+    return float(share)
+
+
+def _react(
+    flow: GradientFlow, dynamics: BirthDeath, points: Array, rng: np.random.Generator, time: float
+) -> float:
+    """Let particles be born and die, in place; return the largest rate times the step."""
+    energy = flow.energy.smooth
+    potential = energy.cloud_potential(Cloud(points), dynamics.draw(energy, rng))
+    return dynamics.react(points, potential, flow.reaction * time, rng)
+
+
+def reacting(flow: GradientFlow | ZeroSumGame, beta: float, dynamics: Dynamics) -> Dynamics:
+    """Dynamics with births and deaths where the flow reacts, refused where it does not."""
+    if not flow.reaction:
+        if isinstance(dynamics, BirthDeath):
+            raise ValueError(
+                "dynamics must be langevin or sgd for a flow without a reaction, got birth-death; "
+                "give the flow one by reaction=1.0"
+            )
+        return dynamics
+    if flow.entropic and beta:
+        raise ValueError(
+            "entropic must be False for particles, got True: its rates need the logarithm of a "
+            "density, which a cloud lacks; use mf.solve, or let the energy without entropy react"
+        )
+    return BirthDeath.beside(dynamics)
+
+
+def _require_apart(flow: GradientFlow, dim: int) -> None:
+    """Refuse copies that would stay where a kernel is infinite."""
+    if not flow.reaction or (flow.transport and flow.energy.beta):
+        return
+    for _, leaf in flow.energy.terms:
+        if isinstance(leaf, Interaction) and leaf.singular(dim):
+            raise ValueError(
+                "interaction must be finite at 0 for births without noise, got a singular kernel: "
+                "copies would stay together; add mf.Entropy() with a factor, or smooth the kernel"
+            )
 
 
 def noise_of(
@@ -331,6 +394,16 @@ def refuse_leaps(share: float, t: float, dt: float) -> None:
         raise SimulationError(
             f"near t = {t:g} the drift carries a particle across {share:.0%} of the grid in "
             f"one step: dt = {dt:g} is too large for the drift; make dt smaller"
+        )
+
+
+def refuse_haste(fastest: float, t: float, dt: float) -> None:
+    """Raise where a clock should ring more often than once a step."""
+    if not fastest <= FASTEST:
+        raise SimulationError(
+            f"near t = {t:g} a clock of birth and death rings at {fastest:.3g} times the rate "
+            f"1 / dt, more than {FASTEST:g}: dt = {dt:g} is too large for the reaction; make dt "
+            f"{0.5 * FASTEST / fastest * dt:.1g}"
         )
 
 

@@ -274,6 +274,7 @@ def _energy(solution: Solution) -> Energy:
 
 
 def risk_of(solution: Solution) -> Risk | DataAugmented | None:
+    """Risk among the terms of the energy, plain or augmented."""
     terms = _energy(solution).terms
     return next((leaf for _, leaf in terms if isinstance(leaf, Risk | DataAugmented)), None)
 
@@ -281,6 +282,13 @@ def risk_of(solution: Solution) -> Risk | DataAugmented | None:
 def distances_of(
     given: Sequence[str] | None, rho: Density, risk: Risk | DataAugmented | None
 ) -> tuple[str, ...]:
+    """Names of the distances that are wanted, or of all that make sense.
+
+    Raises
+    ------
+    ValueError
+        If one makes no sense for the problem.
+    """
     given = (given,) if isinstance(given, str) else given
     possible = ["w1", "w2", "mmd"] if rho.grid.dim == 1 else ["w2", "mmd"]
     if not rho.grid.periodic:
@@ -336,6 +344,7 @@ class Moment:
 
 
 def moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
+    """Moments of a density and of clouds."""
     weights = rho.masses / rho.mass
     found = []
     for name, function in _moments(rho.grid.periodic, rho.grid.dim):

@@ -86,5 +86,5 @@ def _payoff(solution: GameSolution) -> Payoff:
 
 
 def _values(payoff: Payoff, pairs: Sequence[tuple[Cloud, Cloud]]) -> Array:
-    """Expected payoff of pairs of clouds."""
+    """Return the expected payoff of pairs of clouds."""
     return np.array([mu.weights @ payoff.variations(mu, nu)[0] for mu, nu in pairs])
