@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from meanfield_pde.energies.variants import equivariant_architecture as equivariant_architecture
     from meanfield_pde.energies.variants import feature_averaged as feature_averaged
     from meanfield_pde.eulerian.flux import ScharfetterGummel as ScharfetterGummel
+    from meanfield_pde.eulerian.game_nash import GameValue as GameValue
+    from meanfield_pde.eulerian.game_nash import game_value as game_value
+    from meanfield_pde.eulerian.game_nash import nash as nash
     from meanfield_pde.eulerian.game_solution import GameSolution as GameSolution
     from meanfield_pde.eulerian.gibbs import GibbsError as GibbsError
     from meanfield_pde.eulerian.gibbs import gibbs as gibbs
@@ -111,6 +114,8 @@ _HOMES = {
     "GameRun": "lagrangian.game_run",
     "GameSolution": "eulerian.game_solution",
     "GaussianClasses": "energies.gaussian_classes",
+    "GameValue": "eulerian.game_nash",
+    "game_value": "eulerian.game_nash",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
     "GradientFlow": "flows.gradient_flow",
@@ -134,6 +139,7 @@ _HOMES = {
     "Loss": "energies.loss",
     "Network": "energies.risk",
     "Optimum": "studies.optima",
+    "nash": "eulerian.game_nash",
     "nikaido_isoda": "flows.gap",
     "Penalty": "energies.potential",
     "Potential": "energies.potential",

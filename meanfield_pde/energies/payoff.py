@@ -109,7 +109,6 @@ class KernelPayoff(Payoff):
     def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``int f dnu`` and ``int f dmu`` at the points of each cloud."""
         matrix = self._pairs(mu.points, nu.points)
-        # One routine, on arrays laid out alike: the players' exchange then changes no bit.
         return matrix @ nu.weights, np.ascontiguousarray(matrix.T) @ mu.weights
 
     def _pairs(self, x: Array, y: Array) -> Array:

@@ -13,6 +13,11 @@ from meanfield_pde.eulerian.stepper import StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.order_free import folded_sum
 
+TURN = 0.25
+"""Largest turn of a step, see `GameStep`. Long averaged steps hardly damp what rotates (they
+multiply it by about -1): with errors alone to limit them, steps would grow as the equilibrium
+comes near, and stay away from it for ever."""
+
 
 @dataclass(eq=False)
 class GameMarch:
@@ -111,7 +116,7 @@ class GameMarch:
                 reason, dt = str(refusal), 0.5 * dt
                 self._ceiling = dt
                 continue
-            ratio = step.error / self.tolerance
+            ratio = max(step.error / self.tolerance, step.turn / TURN)
             if ratio <= 1.0:
                 self._adapt(ratio, dt)
                 return step, dt

@@ -14,8 +14,8 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.order_free import folded_sum
 
 
-def tilt(rho: Array, potential: Array, amount: float, beta: float = 0.0) -> Array:
-    """Density after birth and death for the time ``amount / alpha``, of the same mass.
+def tilt(rho: Array, potential: Array, amount: float, total: float, beta: float = 0.0) -> Array:
+    """Density after birth and death for the time ``amount / alpha``, of the sum ``total``.
 
     ``beta`` > 0: with ``beta log rho`` in the reacting potential.
     """
@@ -25,5 +25,5 @@ def tilt(rho: Array, potential: Array, amount: float, beta: float = 0.0) -> Arra
         tilted = rho ** np.exp(-amount * beta) * np.exp(-rise)
     else:
         tilted = rho * np.exp(-amount * rise)
-    tilted *= folded_sum(rho) / folded_sum(tilted)
+    tilted *= total / folded_sum(tilted)
     return np.asarray(tilted)

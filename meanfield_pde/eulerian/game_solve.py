@@ -25,11 +25,12 @@ from meanfield_pde.eulerian.game_step import Arrays, Match, Player, Position
 from meanfield_pde.eulerian.march import StuckError
 from meanfield_pde.eulerian.solution import Statistics
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, Stepper
-from meanfield_pde.flows.gap import gap_of
+from meanfield_pde.flows.gap import nikaido_isoda
 from meanfield_pde.flows.problem import Game
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.order_free import folded_sum
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,10 @@ def solve_game(
         )
     payoff = problem.flow.payoff.on(p0.grid, q0.grid)
     chosen, method, reason = _choose(problem, (p0, q0), flux, stepper, span, dt)
-    players = Player(p0.grid, chosen, problem.flow), Player(q0.grid, chosen, problem.flow)
-    start = Position(Match(players, payoff), (p0.values, q0.values))
+    first, second = (
+        Player(rho.grid, folded_sum(rho.values), chosen, problem.flow) for rho in (p0, q0)
+    )
+    start = Position(Match((first, second), payoff), (p0.values, q0.values))
     _require_bound(start, method, dt)
     logger.info("stepper %s: %s", method.name, reason)
     march = GameMarch(start, method, span, tolerance, dt)
@@ -174,7 +177,7 @@ def _collect(
     problem: Game, march: GameMarch, times: Array, kept: Kept, reason: str, failure: str
 ) -> GameSolution:
     matrix, players = march.position.match.payoff, march.position.match.players
-    beta = problem.flow.beta
+    game = problem.flow
     steps = "1 step" if march.steps == 1 else f"{march.steps} steps"
     steps += f" of {march.stepper.name} ({march.rejected} repeated)"
     result = f"reached t = {problem.t1:g} in {steps}; {reason}"
@@ -191,16 +194,17 @@ def _collect(
         first, second = (player.grid for player in players)
         return tuple((Density(first, p), Density(second, q)) for p, q in saved)
 
+    densities, averages = pairs(kept.densities), pairs(kept.averages)
     return GameSolution(
         problem,
         times,
-        pairs(kept.densities),
-        pairs(kept.averages),
+        densities,
+        averages,
         np.array([matrix.value(p, q) for p, q in kept.densities]),
-        np.array([gap_of(matrix, p, q, 0.0) for p, q in kept.densities]),
-        np.array([gap_of(matrix, p, q, 0.0) for p, q in kept.averages]),
-        np.array([gap_of(matrix, p, q, beta) for p, q in kept.densities]),
-        np.array([[p.mass, q.mass] for p, q in pairs(kept.densities)]).reshape(-1, 2),
+        np.array([nikaido_isoda(game, p, q) for p, q in densities]),
+        np.array([nikaido_isoda(game, p, q) for p, q in averages]),
+        np.array([nikaido_isoda(game, p, q, entropic=True) for p, q in densities]),
+        np.array([[p.mass, q.mass] for p, q in densities]).reshape(-1, 2),
         _statistics(problem, march, reason),
         result,
         not failure,

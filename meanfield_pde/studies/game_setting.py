@@ -74,7 +74,7 @@ class GameSetting:
         return max(1.0, *map(float, found))
 
     def potentials(self, p: Density, q: Density) -> tuple[Array, Array]:
-        """What each player descends: ``int f dq`` and ``-int f dp``."""
+        """Return what each player descends: ``int f dq`` and ``-int f dp``."""
         return self.matrix.first(q.values), -self.matrix.second(p.values)
 
     def has(self) -> dict[str, bool]:

@@ -40,7 +40,7 @@ class Claim:
     is one in all directions), ``lazy metric``, ``grid of Z`` (a chart of invariant laws has no
     others). Two more are met where the claim is asked for by
     name: ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of
-    claims that may hold or not.
+    claims that may hold or not. Those of games are said by `GameSetting.has`.
     """
 
     statement: str

@@ -22,6 +22,7 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.distance import l1
+from meanfield_pde.measures.grid import Grid
 from meanfield_pde.studies.claims.claim import STATIC, Claim, Finding
 from meanfield_pde.studies.claims.scheme import leak, overshoot
 from meanfield_pde.studies.claims.slope import falls_as
@@ -57,7 +58,9 @@ def mass_conserved(setting: GameSetting) -> Finding:
     p, q = setting.initial
     if setting.problem.flow.transport:
         fault = "a cell that keeps what it gives away"
-        return Finding(number, 1e-13, "rounding of sums", leak(_generator(setting), p.values), fault)
+        return Finding(
+            number, 1e-13, "rounding of sums", leak(_generator(setting), p.values), fault
+        )
     potential, _ = setting.potentials(p, q)
     control = float((p.masses * (potential - potential.min())).sum()) / setting.size
     fault = "births and deaths without the mean taken off"
@@ -176,10 +179,16 @@ def gap_of_averages(setting: GameSetting) -> Finding:
         if t == 0:
             continue
         bound = _bound(setting, solution.averages[index]) / (flow.reaction * flow.clock(0.0, t))
-        ratios.append([solution.average_gap[index] / bound, solution.gap[index] / bound])
+        pairs = solution.averages[index], solution.densities[index]
+        ratios.append([_gap(setting, pair) / bound for pair in pairs])
     number, control = (float(part) for part in np.max(ratios, axis=0))
     reason = "the bound; by best answers to the averages, which carry the mass of one cell at first"
     return Finding(number, 1.0, reason, control, "the last laws in place of the averages")
+
+
+def _gap(setting: GameSetting, pair: Pair) -> float:
+    """Gap over the cells, where the laws are."""
+    return -sum(float(potential.min()) for potential in setting.potentials(*pair))
 
 
 def _bound(setting: GameSetting, averages: Pair) -> float:
@@ -224,22 +233,21 @@ def particles_follow(setting: GameSetting) -> Finding:
 
 
 def _squared_errors(pair: Pair, points: list[Array]) -> Array:
-    """Squared distances of first harmonics or means, summed over axes and players; a replica each."""
-    total = 0.0
+    """Squared distances of first harmonics or means over axes and players, one a replica."""
+    total = np.zeros(points[0].shape[0])
     for rho, z in zip(pair, points, strict=True):
-        found = _moments(rho, z).mean(axis=1)
-        expected = np.tensordot(rho.masses.ravel(), _moments(rho, rho.grid.points), axes=1)
-        total = total + ((found - expected) ** 2).sum(-1)
-    return np.asarray(total)
+        cells = _moments(rho.grid, rho.grid.points.reshape(-1, rho.grid.dim))
+        found = _moments(rho.grid, z).mean(axis=1)
+        total += ((found - rho.masses.ravel() @ cells) ** 2).sum(-1)
+    return total
 
 
-def _moments(rho: Density, z: Array) -> Array:
-    grid = rho.grid
+def _moments(grid: Grid, z: Array) -> Array:
+    """Coordinates of points (..., d); on a torus their cosines and sines."""
     if not grid.periodic:
-        return z.reshape(-1, grid.dim) if z.shape[:-1] == grid.shape else z
+        return z
     angle = 2 * np.pi * (z - np.array(grid.lower)) / np.subtract(grid.upper, grid.lower)
-    found = np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
-    return found.reshape(-1, 2 * grid.dim) if z.shape[:-1] == grid.shape else found
+    return np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 CLAIMS: dict[str, Claim] = {
@@ -278,8 +286,8 @@ CLAIMS: dict[str, Claim] = {
         gap_of_averages,
     ),
     "last-iterate-cycles": Claim(
-        "pure birth and death: the relative entropies of a full-support equilibrium in the two laws "
-        "add up to a constant, so that the laws neither near it nor leave it",
+        "pure birth and death: the relative entropies of an equilibrium of full support in the two "
+        "laws add up to a constant, so that these neither near it nor leave it",
         REPLICATOR,
         ("Fisher-Rao", "uniform equilibrium"),
         last_iterate_cycles,
