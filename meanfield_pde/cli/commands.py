@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,7 +88,10 @@ def solve_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move the density: solution.nc, density.png, energy.png, and asymmetry.png with a group."""
+    """Move the density: solution.nc, density.png, energy.png, and asymmetry.png with a group.
+
+    Of a game: solution.nc, density.png of both players, gap.png and phase.png.
+    """
     with exit_codes():
         case, folder = _case(name, settings, output)
         solution = _solve(case, quiet or as_json)
@@ -112,7 +115,9 @@ def simulate_command(
         case, folder = _case(name, settings, output)
         run = _simulate(case, quiet or as_json)
         mf.save_run(run, folder / "run.nc")
-        files = [folder / "run.nc", *draw(folder, {"particles": plot.particles_figure(None, run)})]
+        of_game = isinstance(run, mf.GameRun)
+        figure = (plot.game_particles_figure if of_game else plot.particles_figure)(None, run)
+        files = [folder / "run.nc", *draw(folder, {"particles": figure})]
         tell(quiet, as_json, run_rows(run), files, case=case.name, result=run.result)
 
 
@@ -137,7 +142,9 @@ def compare_command(
         mf.save_run(run, folder / "run.nc")
         files = [folder / "solution.nc", folder / "run.nc"]
         files.append(write(folder / "comparison.json", report.to_json() + "\n"))
-        files += draw(folder, {"comparison": plot.comparison_figure(report, solution, run)})
+        of_game = isinstance(run, mf.GameRun)
+        drawing = plot.game_comparison_figure if of_game else plot.comparison_figure
+        files += draw(folder, {"comparison": drawing(report, solution, run)})
         tell_report(quiet, as_json, case, report, files)
 
 
@@ -268,9 +275,10 @@ def list_command(as_json: AsJson = False) -> None:
 def show_command(name: Name, as_json: AsJson = False) -> None:
     """Show a case: its TOML, and what its claims say."""
     with exit_codes():
-        from meanfield_pde.studies.claims import CLAIMS
+        from meanfield_pde.studies.claims import CLAIMS, GAME_CLAIMS
 
         case = mf.load_case(name)
+        known = GAME_CLAIMS if case.schema.of_game else CLAIMS
         if as_json:
             shown = {"name": case.name, "title": case.title, "claims": case.claims}
             print_json({**shown, "path": case.origin, "text": case.text})
@@ -280,7 +288,7 @@ def show_command(name: Name, as_json: AsJson = False) -> None:
             print("\n# What is claimed, where from, and whether theory says that it holds here:")
         for claim, holds in case.claims.items():
             print(f"# {claim}: {'holds' if holds else 'FALSE'}")
-            for text in (CLAIMS[claim].statement, f"[{CLAIMS[claim].source}]"):
+            for text in (known[claim].statement, f"[{known[claim].source}]"):
                 print(fill(text, 88, initial_indent="#   ", subsequent_indent="#   "))
 
 
@@ -300,14 +308,14 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _solve(case: mf.Case, silent: bool) -> mf.Solution:
+def _solve(case: mf.Case, silent: bool) -> Any:
     progress = not silent and sys.stdout.isatty()
     with blaming(case):
         solution = mf.solve(case.problem, progress=progress, **case.solve_options())
     return replace(solution, attributes={"case_name": case.name, "case": case.text})
 
 
-def _simulate(case: mf.Case, silent: bool) -> mf.Run:
+def _simulate(case: mf.Case, silent: bool) -> Any:
     progress = not silent and sys.stdout.isatty()
     with blaming(case):
         run = mf.simulate(case.problem, progress=progress, **case.simulate_options())

@@ -119,7 +119,7 @@ class GameSolution:
 
 
 def _told(statistics: Statistics) -> dict[str, Any]:
-    """What files say of how a solve went."""
+    """Return what files say of how a solve went."""
     return {
         "flux": statistics.flux,
         "stepper": statistics.stepper,

@@ -272,7 +272,7 @@ def _advance(
 
 
 def equal_steps(start: float, end: float, longest: float) -> tuple[int, float]:
-    """Number and length of the equal steps of an interval that are no longer than ``longest``."""
+    """Return number and length of the equal steps of an interval, none over ``longest``."""
     steps = int(np.ceil((end - start) / longest * (1 - 1e-9)))
     return steps, (end - start) / max(steps, 1)
 

@@ -35,7 +35,8 @@ def validate(
     Parameters
     ----------
     problem : Problem or case
-        Of a gradient flow or of a game, each with claims of its own. A case brings its own group, claims, solver options, and the step and seed of particles.
+        Of a gradient flow or of a game, each with claims of its own. A case brings its own group,
+        claims, solver options, and the step and seed of particles.
     group : Group, optional
         Symmetry group for the claims that speak of one.
     claims : sequence of str or mapping of str to bool, optional

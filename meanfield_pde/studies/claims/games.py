@@ -41,9 +41,9 @@ OPEN = 0.1
 """Part of the first gap from which on it counts as open."""
 CONSERVED = 1e-3
 """Relative change of the distance to an equilibrium that steps may cause."""
-SIZES = {64: 96, 256: 48, 1024: 24}
+SIZES = {50: 120, 800: 40}
 """Numbers of particles of each player, and of replicas."""
-STEPS = 60
+STEPS = 30
 """Most steps of particles."""
 LONGEST = 0.02
 """Longest step of particles: its error must stay below that of the largest clouds."""
@@ -200,7 +200,7 @@ def _bound(setting: GameSetting, averages: Pair) -> float:
 
 
 def last_iterate_cycles(setting: GameSetting) -> Finding:
-    """Largest change of the relative entropies of the uniform equilibrium, relative to the first."""
+    """Largest relative change of the relative entropies of the uniform equilibrium in the laws."""
     number, control = (_drift(setting.flow(fault)) for fault in ("", "damped"))
     reason = "errors of the steps in time"
     return Finding(number, CONSERVED, reason, control, "an entropy with beta = 0.1 that reacts")
