@@ -18,7 +18,8 @@ from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
 
 Grids = tuple[Grid, Grid]
-Product = tuple[Function, Function]
+Product = tuple[Function | None, Function | None]
+"""Functions of x and of y; None is the constant 1."""
 
 
 class WaveTable(Table):
@@ -34,13 +35,13 @@ class WaveTable(Table):
         """Take the sum of angles apart: cos cos - sin sin, one product where a side is constant."""
         k = _along("first", self.first, grids[0])
         m = _along("second", self.second, grids[1])
-        waves = [(np.cos, self.strength), (np.sin, -self.strength)]
-        if not k.any() and m.any():
-            return [(_constant(self.strength), _wave(np.cos, m, 1.0, self.phase))]
-        return [
-            (_wave(wave, k, factor, self.phase), _wave(wave, m))
-            for wave, factor in waves[: 2 if m.any() else 1]
-        ]
+        if not k.any():
+            return [(None, _wave(np.cos, m, self.strength, self.phase))]
+        cosine = _wave(np.cos, k, self.strength, self.phase)
+        if not m.any():
+            return [(cosine, None)]
+        sine = _wave(np.sin, k, -self.strength, self.phase)
+        return [(cosine, _wave(np.cos, m)), (sine, _wave(np.sin, m))]
 
 
 class MonomialTable(Table):
@@ -56,7 +57,9 @@ class MonomialTable(Table):
         p = _along("first", _numbers(self.first), grids[0])
         q = _along("second", _numbers(self.second), grids[1])
         _refuse_torus("monomial", grids, (p, q))
-        return [(_power(p, self.strength), _power(q))]
+        if not p.any():
+            return [(None, _power(q, self.strength))]
+        return [(_power(p, self.strength), _power(q) if q.any() else None)]
 
 
 class OwnTable(Table):
@@ -78,8 +81,7 @@ class OwnTable(Table):
         def function(z: Array) -> Array:
             return np.asarray(self.strength * value((z - centre) / self.width))
 
-        pair = (function, _constant(1.0))
-        return [pair if own == 0 else pair[::-1]]
+        return [(function, None) if own == 0 else (None, function)]
 
 
 class BumpTable(Table):
@@ -128,16 +130,34 @@ def payoff_of(tables: list[AnyPayoff], grids: Grids) -> Payoff:
             kernels.append(table.kernel(grids))
         else:
             products += table.products(grids)
+    factors = _gathered(products)
     if not kernels:
-        return ProductPayoff(products)
+        return ProductPayoff(factors)
 
     def function(x: Array, y: Array) -> Array:
         total = sum(kernel(x, y) for kernel in kernels)
-        for a, b in products:
+        for a, b in factors:
             total = total + a(x) * b(y)
         return np.asarray(total)
 
     return KernelPayoff(function)
+
+
+def _gathered(products: list[Product]) -> list[tuple[Function, Function]]:
+    """Products with all functions of one player alone in one term each."""
+    found = [(a, b) for a, b in products if a is not None and b is not None]
+    own = [a for a, b in products if a is not None and b is None]
+    others = [b for a, b in products if b is not None and a is None]
+    found += [(_sum(own), _one)] if own else []
+    return found + ([(_one, _sum(others))] if others else [])
+
+
+def _sum(functions: list[Function]) -> Function:
+    return lambda z: sum(function(z) for function in functions)
+
+
+def _one(z: Array) -> Array:
+    return np.ones(z.shape[:-1], dtype=z.dtype)
 
 
 def _numbers(powers: int | list[int]) -> Numbers:
@@ -162,10 +182,6 @@ def _refuse_torus(kind: str, grids: Grids, powers: tuple[Array, Array]) -> None:
                 f"kind {kind!r} needs a box for the {name} player, got a torus; use a wave, which "
                 "has its period"
             )
-
-
-def _constant(value: float) -> Function:
-    return lambda z: np.full(z.shape[:-1], value) + 0.0 * z[..., 0]
 
 
 def _wave(

@@ -21,7 +21,7 @@ from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 
 SAVES = 21
-TILT = 0.3
+TILT = 1.0
 """Size of the fault that is planted in payoffs."""
 
 
