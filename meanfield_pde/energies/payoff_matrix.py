@@ -140,21 +140,31 @@ def matrix_of(grid: Grid, other: Grid, entries: Entries) -> PayoffMatrix:
     """
     n, m = grid.size, other.size
     rows, columns = np.arange(n), np.arange(m)
-    across: Skeleton | None = skeleton(lambda few: entries(rows, few), n, m)
-    along = None
-    if across is not None:
-        along = skeleton(lambda few: np.ascontiguousarray(entries(few, columns).T), m, n)
+    held = None
+    if n * m <= MOST_ENTRIES:  # a sketch takes many columns, more than once
+        held = DenseMatrix.of(grid, other, entries(rows, columns))
+
+    def of_second(few: Indices) -> Array:
+        return entries(rows, few) if held is None else held.matrix[:, few]
+
+    def of_first(few: Indices) -> Array:
+        return np.ascontiguousarray(
+            entries(few, columns).T if held is None else held.transpose[:, few]
+        )
+
+    across: Skeleton | None = skeleton(of_second, n, m)
+    along = None if across is None else skeleton(of_first, m, n)
     if across is not None and along is not None:
         r, s = len(across.rows), len(along.rows)
         if n * r + r * s + s * m <= WORTH * n * m:
             core = entries(across.rows, along.rows)
             return LowRankMatrix.of(grid, other, across.matrix, along.matrix, core)
-    if n * m > MOST_ENTRIES:
+    if held is None:
         raise ValueError(
             f"payoff must be of low rank on grids of {n} and {m} cells, got one whose {n * m} "
             "values would have to be held; take coarser grids, or mf.ProductPayoff"
         )
-    return DenseMatrix.of(grid, other, entries(rows, columns))
+    return held
 
 
 def _product(

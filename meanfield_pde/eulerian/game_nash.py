@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linprog
-from scipy.special import logsumexp
 
 from meanfield_pde.energies.payoff import Payoff
 from meanfield_pde.energies.payoff_matrix import PayoffMatrix
@@ -267,7 +266,8 @@ def _residual(matrix: PayoffMatrix, p: Array, q: Array, beta: float) -> float:
 
 
 def _gibbs(logarithm: Array) -> Array:
-    return np.asarray(np.exp(logarithm - logsumexp(logarithm)))
+    weights = np.exp(logarithm - logarithm.max())
+    return np.asarray(weights / weights.sum())
 
 
 def _covariance(factors: Array, weights: Array) -> Array:

@@ -19,11 +19,13 @@ def tilt(rho: Array, potential: Array, amount: float, total: float, beta: float 
 
     ``beta`` > 0: with ``beta log rho`` in the reacting potential.
     """
-    rise = potential - potential.min()  # no exponent is positive
+    there = rho > 0
+    lowest = potential.min(where=there, initial=np.inf)  # no exponent is positive where mass is
+    rise = np.maximum(potential - lowest, 0.0)
     if beta > 0:
         rise *= -np.expm1(-amount * beta) / beta
         tilted = rho ** np.exp(-amount * beta) * np.exp(-rise)
     else:
         tilted = rho * np.exp(-amount * rise)
-    tilted *= total / folded_sum(tilted)
-    return np.asarray(tilted)
+    tilted[~there] = 0.0
+    return np.asarray(tilted / folded_sum(tilted) * total)
