@@ -114,8 +114,8 @@ class GameSchema(Table):
         flow = _named("game", lambda: self.game.build(grids, rate))
         _named("game.payoff", lambda: flow.payoff.on(*grids))
         problem = Problem(flow, (p0, q0), self.t1)
-        for save in (self.save, self.simulate.save):
-            _named("times", partial(problem.save_times, save))
+        for place, save in (("times", self.save), ("simulate", self.simulate.save)):
+            _named(place, partial(problem.save_times, save))
         return problem
 
 

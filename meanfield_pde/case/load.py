@@ -149,8 +149,8 @@ class Case:
             flow = self._made("reaction", partial(_reacting, flow, given))
         flow = self._made("frozen", lambda: replace(flow, frozen=tuple(schema.frozen)))
         problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
-        for save in (schema.save, schema.simulate.save):
-            self._made("times", partial(problem.save_times, save))
+        for place, save in (("times", schema.save), ("simulate", schema.simulate.save)):
+            self._made(place, partial(problem.save_times, save))
         return problem
 
     def solve_options(self) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _refuse_torus(kind: str, grids: Grids, powers: tuple[Array, Array]) -> None:
 def _wave(
     wave: Callable[[Array], Array], k: Array, factor: float = 1.0, phase: float = 0.0
 ) -> Function:
-    return lambda z: factor * wave((z * k).sum(-1) + phase)
+    return lambda z: factor * wave(z @ k + phase)
 
 
 def _power(powers: Array, factor: float = 1.0) -> Function:
