@@ -93,7 +93,7 @@ def test_case_runs_with_particles(name):
 @pytest.mark.parametrize("name", GAMES)
 def test_claims_of_games_have_what_they_need(name):
     case = mf.load_case(name)
-    has = {**GameSetting(case.problem).has(), "particles": True}
+    has = {**GameSetting(case.problem).has(), "particles": True, "asked": True}
     for claim in case.claims:
         assert all(has[need] for need in GAME_CLAIMS[claim].needs), claim
     kept = ("mass-conserved", "positive", "swap-symmetric", "zero-sum", "particles-swap-symmetric")

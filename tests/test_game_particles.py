@@ -73,12 +73,9 @@ def fourier(beta, t, modes=24):
 
 
 def test_langevin_law_by_fourier_modes():
-    run = mf.simulate(game(t1=1.5), particles=2000, seeds=12, dt=0.01, seed=5)
+    """A diffusion that is off by a fifth would be seen."""
+    run = mf.simulate(game(t1=1.5), particles=2000, seeds=10, dt=0.02, seed=5)
     within(first_modes(run), fourier(0.3, 1.5))
-
-
-def test_another_diffusion_would_be_seen():
-    run = mf.simulate(game(t1=1.5), particles=2000, seeds=12, dt=0.01, seed=5)
     with pytest.raises(AssertionError):
         within(first_modes(run), fourier(0.36, 1.5))
 
@@ -110,7 +107,7 @@ def concentrations(alpha, t):
 
 def test_birth_and_death_by_concentrations():
     problem = game(beta=0.0, reaction=2.0, transport=False, t1=1.0)
-    run = mf.simulate(problem, particles=2000, seeds=12, dt=0.005, seed=2)
+    run = mf.simulate(problem, particles=2000, seeds=10, dt=0.01, seed=2)
     assert run.dynamics.name == "birth-death"
     within(first_modes(run), concentrations(2.0, 1.0))
     with pytest.raises(AssertionError):
@@ -152,24 +149,26 @@ def test_the_two_kinds_of_payoff_agree():
 @pytest.mark.parametrize("payoff", [payoff_b, payoff_c, A], ids=["b", "c", "product"])
 @pytest.mark.parametrize("options", [{}, {"reaction": 1.5}, {"reaction": 1.5, "transport": False}])
 def test_exchange_of_the_players_bit_for_bit(payoff, options):
-    problem = game(payoff, laws=(peak(circle(48), 1.0), peak(circle(30), 2.0)), **options)
+    laws = peak(circle(48), 1.0), peak(circle(30), 2.0)
+    problem = game(payoff, laws=laws, t1=0.25, **options)
     other = exchanged(payoff) if payoff is A else swapped(payoff)
-    back = game(other, laws=problem.initial[::-1], **options)
+    back = game(other, laws=laws[::-1], t1=0.25, **options)
 
     def run(one, streams):
-        return play(one, 40, 7, Langevin(0.05), None, 2, False, streams).points
+        return play(one, 20, 7, Langevin(0.05), None, 2, False, streams).points
 
     given = run(problem, (0, 1))
     for one, two in zip(given, run(back, (1, 0))[::-1], strict=True):
         assert np.array_equal(one, two)
     # The same streams for other players are another run, and so is a payoff whose sign is kept.
     assert not np.array_equal(given[0], run(back, (0, 1))[1])
-    kept = game(exchanged(problem.flow.payoff, sign=1.0), laws=problem.initial[::-1], **options)
+    kept = game(exchanged(problem.flow.payoff, sign=1.0), laws=laws[::-1], t1=0.25, **options)
     assert not np.array_equal(given[0], run(kept, (1, 0))[1])
 
 
 def test_players_and_replicas_are_independent():
-    same = game(lambda x, y: 0 * np.cos(x - y)[..., 0], laws=(peak(circle(32), 1.0),) * 2)
+    still = ProductPayoff([(lambda x: 0 * x[..., 0], lambda y: 0 * y[..., 0])])
+    same = game(still, laws=(peak(circle(32), 1.0),) * 2)
     run = mf.simulate(same, particles=400, seeds=3, dt=0.5, seed=1)
     moved = np.stack([z[-1, :, :, 0] - z[0, :, :, 0] for z in run.points]).reshape(6, -1)
     correlation = np.corrcoef(moved) - np.eye(6)
@@ -217,7 +216,7 @@ def test_samplers_move_in_all_of_space_and_in_any_dimension():
         ({"dynamics": "sgd"}, "dynamics", "sgd", "langevin"),
         ({"dynamics": "birth-death", "particles": 10}, "dynamics", "birth-death", "reaction"),
         ({"particles": 6000}, "particles", "6000", "ProductPayoff"),
-        ({"particles": 0}, "particles", "0", "whole number"),
+        ({"particles": 0}, "particles", "0", "10000"),
     ],
 )
 def test_wrong_arguments(options, argument, got, remedy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,9 +123,10 @@ def game_comparison_figure(report: Report, solution: GameSolution, run: GameRun)
     rows = distances_in(report)
     names = list(dict.fromkeys(row["quantity"] for row in rows))
     chosen = spread(np.array(sorted({row["time"] for row in report.rows})))
-    width = PANEL * max(len(chosen), len(names), 2) + 0.6
+    width = PANEL * max(len(chosen), len(names), 3) + 0.6
     figure = Figure(figsize=(width, 4 * PANEL + 1.2))
-    figure.suptitle(verdict_of(report), x=0.01, ha="left", fontsize=11)
+    title = textwrap.fill(verdict_of(report), int(11 * width))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     parts: Any = figure.subfigures(2, 1)
     particles_rows(parts[0], chosen, solution, run)
     below = parts[1].subplots(2, max(len(names), 1), squeeze=False)
