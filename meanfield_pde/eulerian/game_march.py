@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from meanfield_pde.eulerian.game_step import Arrays, GameStep, Position, game_step
-from meanfield_pde.eulerian.march import RELAX, SMALLEST, START, StuckError
+from meanfield_pde.eulerian.march import CRAWL, PATIENCE, RELAX, SMALLEST, START, StuckError
 from meanfield_pde.eulerian.stepper import StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
 from meanfield_pde.measures.order_free import folded_sum
@@ -64,7 +64,7 @@ class GameMarch:
         self.integral = np.zeros_like(p), np.zeros_like(q)
         # Estimates are errors of a first-order step, as in the march of gradient flows.
         self._controller = Controller(order=1)
-        self._ceiling = np.inf
+        self._ceiling, self._crawled = np.inf, 0
         self._dt = self.fixed if self.fixed is not None else START * self.span
 
     @property
@@ -118,6 +118,10 @@ class GameMarch:
                 continue
             ratio = max(step.error / self.tolerance, step.turn / TURN)
             if ratio <= 1.0:
+                forced = bool(reason) or self._ceiling < self._dt
+                self._crawled = self._crawled + 1 if forced and dt < CRAWL * self.longest else 0
+                if self._crawled > PATIENCE:
+                    raise StuckError(f"steps stayed below {CRAWL:g} of the longest one: {reason}")
                 self._adapt(ratio, dt)
                 return step, dt
             self.rejected += 1

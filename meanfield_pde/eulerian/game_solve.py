@@ -123,14 +123,11 @@ def _choose(
     plain = list(zip(sides, (p, q), strict=True))
     shares = [max(share_above(limit, *side) for side in plain) for limit in (UNRESOLVED, STEEP)]
     outflow = max(side.constant_transport.outflow for side in sides)
-    few = min(EXPLICIT_STEPS[rho.grid.dim] for rho in initial)
-    count = span * outflow
-    if (isinstance(flux, Flux) and not flux.linear) or flux == "rl":
-        name = "heun"
-    elif shares[1] > SHARE:
-        name = "heun" if count <= few * PATIENCE and (dt is None or dt * outflow <= 1) else "mprk22"
-    else:
-        name = "heun" if count <= few and shares[0] <= SHARE and dt is None else "mprk22"
+    count, few = span * outflow, min(EXPLICIT_STEPS[rho.grid.dim] for rho in initial)
+    limited = (isinstance(flux, Flux) and not flux.linear) or flux == "rl"
+    steep = shares[1] > SHARE and count <= few * PATIENCE and (dt is None or dt * outflow <= 1)
+    cheap = shares[1] <= SHARE and shares[0] <= SHARE and count <= few and dt is None
+    name = "heun" if limited or steep or cheap else "mprk22"
     method = pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
     automatic = "compact" if game.beta > 0 and method.name in ("b2", "mprk22") else "sg"
     if method.explicit and shares[0] > SHARE:

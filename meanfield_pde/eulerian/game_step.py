@@ -22,6 +22,7 @@ the same averaged potential, and the reactions exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -185,20 +186,8 @@ def game_step(position: Position, stepper: Stepper, dt: float, estimate: bool) -
     predicted = moved(position.potentials)
     averaged = match.between(before, predicted)
     if not stepper.explicit:
-        shapes = [phi.shape for phi in averaged]
         scale = max(1.0, *(float(np.abs(phi).max()) for phi in position.potentials))
-        found = anderson(
-            lambda both: _joined(match.between(before, moved(_parted(both, shapes)))),
-            _joined(averaged),
-            SETTLED * scale,
-            limit=ITERATIONS,
-        )
-        if not found.converged:
-            raise StepFailedError(
-                f"the averaged potentials did not settle in {found.iterations} iterations "
-                f"(residual {found.residual:.1e})"
-            )
-        averaged = _parted(found.point, shapes)
+        averaged = _settled(lambda phi: match.between(before, moved(phi)), averaged, scale)
     ends, errors, paths, detours = [], [], [], []
     for player, rho, first, phi in zip(match.players, before, predicted, averaged, strict=True):
         step = player.move(stepper, rho, phi, dt, estimate)
@@ -211,6 +200,23 @@ def game_step(position: Position, stepper: Stepper, dt: float, estimate: bool) -
     path = sum(paths)
     turn = sum(detours) / path if path > STILL else 0.0
     return GameStep((ends[0], ends[1]), max(errors, default=0.0), turn)
+
+
+def _settled(again: Callable[[Arrays], Arrays], start: Arrays, scale: float) -> Arrays:
+    """Potentials that a step with them gives back."""
+    shapes = [phi.shape for phi in start]
+    found = anderson(
+        lambda both: _joined(again(_parted(both, shapes))),
+        _joined(start),
+        SETTLED * scale,
+        limit=ITERATIONS,
+    )
+    if not found.converged:
+        raise StepFailedError(
+            f"the averaged potentials did not settle in {found.iterations} iterations "
+            f"(residual {found.residual:.1e})"
+        )
+    return _parted(found.point, shapes)
 
 
 def _joined(potentials: Arrays) -> Array:
