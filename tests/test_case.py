@@ -217,6 +217,38 @@ def test_options_go_to_solvers_as_they_are():
     assert run.dynamics == mf.SGD(dt=0.02, batch=3)
 
 
+def test_births_and_deaths_of_a_case():
+    case = mf.load_case("ornstein-uhlenbeck-1d").with_settings(
+        ["t1=0.1", "save=2", "simulate.particles=50", "simulate.seeds=2", "reaction.rate=2"]
+    )
+    run = mf.simulate(case.problem, **case.simulate_options())
+    assert run.dynamics == mf.BirthDeath(dt=0.005)
+    assert run.problem.flow.reaction == 2.0
+    case = case.with_settings(
+        [
+            "simulate.dynamics=birth-death",
+            "simulate.reservoir={kind='gaussian', mean=-5.0, cov=0.01}",
+        ]
+    )
+    options = case.simulate_options()
+    assert options["dynamics"].reservoir.mean()[0] == pytest.approx(-5.0)
+    assert (mf.simulate(case.problem, **options).points[-1] < -3).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["simulate.reservoir={kind='uniform'}"], "without dynamics = 'birth-death'"),
+        (["simulate.dynamics=birth-death", "simulate.augmentation=orbit"], "or a batch"),
+        (["simulate.batch=3"], "must not have batch without dynamics = 'sgd'"),
+        (["simulate.dynamics=birthdeath"], "birth-death"),
+    ],
+)
+def test_settings_of_other_dynamics_are_refused(settings, says):
+    with pytest.raises(mf.CaseError, match=says):
+        mf.load_case("ornstein-uhlenbeck-1d").with_settings(settings)
+
+
 @pytest.mark.parametrize("variant", ["vanilla", "data-augmented", "feature-averaged"])
 def test_variants_share_the_risk_of_invariant_laws(variant):
     case = mf.load_case("reflection-invariant").with_settings([f'energy.risk.variant="{variant}"'])

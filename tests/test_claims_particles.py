@@ -318,13 +318,13 @@ def test_particles_with_a_wrong_drift_are_caught(monkeypatch, make, factor):
 
 
 def test_noise_without_its_factor_two_is_caught(monkeypatch):
-    right = simulation._noise
+    right = simulation.noise_of
 
     def less(*arguments):
         drawn = right(*arguments)
         return lambda: drawn() / np.sqrt(2)
 
-    monkeypatch.setattr(simulation, "_noise", less)
+    monkeypatch.setattr(simulation, "noise_of", less)
     caught("particles-average-to-density", ridges(cells=64))
 
 
@@ -368,3 +368,23 @@ def test_outputs_that_are_not_invariant_are_caught(monkeypatch):
 
     monkeypatch.setattr(Risk, "drift", pushed)
     caught("particles-keep-wi")
+
+
+# -- flows that react
+
+
+def reacting(setting):
+    flow = replace(setting.problem.flow, reaction=2.0)
+    problem = replace(setting.problem, flow=flow)
+    return Setting(problem, setting.group, setting.options, setting.dynamics, setting.seed)
+
+
+def test_claims_on_particles_that_are_born_and_die():
+    setting = reacting(ridges())
+    names = ("particles-da-equals-vanilla", "particles-keep-si", "sgd-si-variants-agree")
+    for name in names:
+        found = CLAIMS[name].check(setting)
+        assert holds(found), found
+    assert all(run.dynamics.name == "birth-death" for run in setting._runs.values())
+    with pytest.raises(ValueError, match="particles-fa-nears-da needs transport alone"):
+        mf.validate(setting.problem, SWAP, ["particles-fa-nears-da"])

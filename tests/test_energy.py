@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from reference import PROPERTY, gradient, normal_pdf, refuses
 
 from meanfield_pde.energies.data import Data
-from meanfield_pde.energies.energy import Energy, Entropy, EntropyFunctional, Sum, SumFunctional
+from meanfield_pde.energies.energy import (
+    Batch,
+    Energy,
+    Entropy,
+    EntropyFunctional,
+    Sum,
+    SumFunctional,
+)
 from meanfield_pde.energies.interaction import ConvolutionFunctional, Interaction
 from meanfield_pde.energies.loss import CustomLoss
 from meanfield_pde.energies.potential import Penalty, Potential
@@ -144,6 +151,65 @@ TOLD = {
 def test_drift_is_the_gradient_of_the_energy_of_a_cloud(energy, grid, seed):
     with np.errstate(divide="ignore"):
         check_drift(energy, grid, seed)
+
+
+def check_cloud_potential(energy, grid, seed):
+    """d/de E((1 - e) mu + e delta_i) = Phi(z_i) - int Phi dmu, for every point of a cloud."""
+    rng = np.random.default_rng(seed)
+    weights = 0.1 + rng.random(6)
+    cloud = Cloud(rng.normal(size=(6, grid.dim)), weights / weights.sum())
+    found = energy.potential(cloud)
+    assert found.shape == (6,)
+    for i in range(6):
+        along = (np.arange(6) == i) - cloud.weights
+
+        def value(e, along=along):
+            return energy.cloud_value(Cloud(cloud.points, cloud.weights + e[0] * along))
+
+        slope = gradient(value, [0.0], step=1e-4)[0]
+        exact = found[i] - cloud.weights @ found
+        assert slope == pytest.approx(exact, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("energy", "grid"), (SMOOTH | TOLD).values(), ids=SMOOTH | TOLD)
+@SEEDS
+def test_potential_of_a_cloud_is_the_first_variation(energy, grid, seed):
+    with np.errstate(divide="ignore"):
+        check_cloud_potential(energy, grid, seed)
+
+
+@pytest.mark.parametrize("wrong", [2.0, -1.0])
+def test_a_wrong_potential_of_a_cloud_is_caught(monkeypatch, wrong):
+    """Planted: half the first variation, as some call the potential, and the wrong sign."""
+    right = Interaction.cloud_potential
+    monkeypatch.setattr(Interaction, "cloud_potential", lambda *given: right(*given) / wrong)
+    monkeypatch.setattr(
+        Interaction, "cloud_value", lambda self, cloud: 0.5 * cloud.weights @ right(self, cloud)
+    )
+    with pytest.raises(AssertionError):
+        check_cloud_potential(W, LINE, 0)
+
+
+def test_potential_of_a_cloud_on_a_batch():
+    """Of a batch, the potential whose gradient is the drift on the same batch."""
+    augmented = data_augmented(network("squared", 2), Group.swap())
+    elements = np.array([0, 1, 1])
+    for risk, dim, batch in (
+        (network("logistic"), 1, Batch(np.array([0, 2, 2]))),
+        (augmented, 2, Batch(np.array([0, 4, 8]))),
+        (augmented, 2, Batch(np.array([0, 4, 8]), elements)),
+    ):
+        points = np.random.default_rng(4).normal(size=(5, dim))
+        drift = risk.drift(Cloud(points), batch)
+        for i, a in np.ndindex(points.shape):
+            # A point of no weight that walks feels the potential and does not change it.
+            def potential(e, i=i, a=a, points=points, risk=risk, batch=batch):
+                there = points[i] + e[0] * np.eye(len(points[i]))[a]
+                cloud = Cloud(np.vstack([points, there]), np.array([0.2] * 5 + [0.0]))
+                return risk.cloud_potential(cloud, batch)[-1]
+
+            slope = gradient(potential, [0.0], step=1e-4)[0]
+            assert slope == pytest.approx(-drift[i, a], rel=1e-8, abs=1e-9)
 
 
 def check_secant(energy, grid, seed):

@@ -47,7 +47,7 @@ from meanfield_pde.eulerian._line_kernels import (
     weigh_block,
 )
 from meanfield_pde.lagrangian import _kernels as particle_kernels
-from meanfield_pde.lagrangian._kernels import FREE, REFLECT, WRAP, move
+from meanfield_pde.lagrangian._kernels import FREE, REFLECT, WRAP, move, replace
 
 GRIDS = {
     "one cell": mf.Grid.box(0, 1, 1),
@@ -301,6 +301,15 @@ def test_move_interpreted(boundary):
     move(points, velocity, noise, 0.7, 3.0, lower, upper, boundary, fast)
     interpreted(move)(points, velocity, noise, 0.7, 3.0, lower, upper, boundary, slow)
     np.testing.assert_array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("born", [0, 30])
+def test_replace_interpreted(born):
+    rng = np.random.default_rng(5)
+    points, fresh = rng.standard_normal((50, 2)), rng.standard_normal((born, 2))
+    ringing, others = rng.permutation(50)[:40], rng.integers(50, size=40)
+    dies, replaced = np.arange(40) % 2 == 0, np.zeros(50, dtype=bool)
+    check_interpreted(replace, ringing, dies, others, fresh, replaced, points, outs=2)
 
 
 # -- compiled = dense
@@ -853,6 +862,44 @@ def test_clipping_at_walls_is_caught():
     """Planted: particles stopped at the wall instead of turned back."""
     assert moved(0.6, REFLECT) == pytest.approx(folded(0.6, -1.0, 0.5), abs=4 * ULP)
     assert np.clip(0.6, -1.0, 0.5) != pytest.approx(folded(0.6, -1.0, 0.5), abs=1e-3)
+
+
+# -- births and deaths
+
+
+def replaced_slowly(points, events, born):
+    """Births and deaths on a list of pairs (place, has a clock)."""
+    alive = [(place, True) for place in points]
+    born = iter(born)
+    for i, dies, j in events:
+        place, rings = alive[i]
+        successor = next(born, None) if dies else None
+        if not rings:
+            continue
+        if dies and successor is not None:
+            alive[i] = successor, False
+        elif dies and i != j:
+            alive[i] = alive[j][0], False
+        elif i != j:
+            alive[j] = place, False
+    return [place for place, _ in alive]
+
+
+@given(st.integers(0, 2**32), st.booleans())
+@PROPERTY
+def test_replace_against_a_list(seed, reservoir):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 9))
+    ringing = rng.permutation(n)[: int(rng.integers(n + 1))]
+    dies, others = rng.random(len(ringing)) < 0.5, rng.integers(n, size=len(ringing))
+    born = 10.0 + np.arange(int(dies.sum())) if reservoir else np.empty(0)
+    points = np.arange(float(n))
+    slow = replaced_slowly(
+        points.tolist(), list(zip(ringing, dies, others, strict=True)), born.tolist()
+    )
+    found = points[:, None].copy()
+    replace(ringing, dies, others, born[:, None], np.zeros(n, dtype=bool), found)
+    assert found.ravel().tolist() == slow
 
 
 # -- axes that differ

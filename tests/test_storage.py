@@ -69,6 +69,43 @@ def test_run_comes_back_bit_for_bit(tmp_path, case, run):
     assert (back.seed, back.dynamics, back.result) == (run.seed, run.dynamics, run.result)
 
 
+@pytest.mark.parametrize("kind", [None, "cloud", "density", "plane", "chart"])
+def test_births_and_deaths_come_back(tmp_path, kind):
+    cells = (120, 120)  # of 300 kB as text: more than fits an attribute of a fixed length
+    plane = mf.Density.gaussian(mf.Grid.box((-4, -4), (4, 4), cells), (0, 0), 0.4)
+    half = mf.Grid.box((0, -4), (4, 4), (20, 40), chart=mf.Chart.quotient(mf.Group.reflection(2)))
+    reservoir = {
+        None: None,
+        "cloud": mf.Cloud([[0.0, 1.0], [2.0, 3.0]], [0.25, 0.75]),
+        "density": mf.Density.uniform(plane.grid),
+        "plane": plane,
+        "chart": mf.Density.uniform(half),
+    }[kind]
+    flow = mf.GradientFlow(mf.Penalty(), reaction=1.0)
+    dynamics = mf.BirthDeath(0.01, reservoir)
+    run = mf.simulate(mf.Problem(flow, plane, 0.05), 200, dynamics=dynamics)
+    mf.save_run(run, tmp_path / "run.nc")
+    back = mf.load_run(tmp_path / "run.nc").dynamics
+    assert replace(back, reservoir=None) == replace(dynamics, reservoir=None)
+    if isinstance(reservoir, mf.Density):
+        assert back.reservoir.grid == reservoir.grid
+        assert np.array_equal(back.reservoir.values, reservoir.values)
+    elif reservoir is not None:
+        assert np.array_equal(back.reservoir.points, reservoir.points)
+        assert np.array_equal(back.reservoir.weights, reservoir.weights)
+    else:
+        assert back.reservoir is None
+
+
+def test_a_reservoir_that_is_a_function_is_not_saved(tmp_path):
+    flow = mf.GradientFlow(mf.Penalty(), reaction=1.0)
+    dynamics = mf.BirthDeath(0.01, lambda n, rng: rng.standard_normal((n, 1)))
+    run = mf.simulate(mf.Problem(flow, mf.Cloud([0.0, 1.0]), 0.05), 9, dynamics=dynamics)
+    with pytest.raises(ValueError, match="reservoir must be a Density or a Cloud to be saved"):
+        mf.save_run(run, tmp_path / "run.nc")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_was_loaded_can_be_compared(tmp_path, case, solution, run):
     mf.save_solution(solution, tmp_path / "solution.nc")
     mf.save_run(run, tmp_path / "run.nc")

@@ -343,3 +343,19 @@ def test_pairs_of_units_are_complete():
         if kind.__module__ == units.__name__ and "amplitudes" in vars(kind)
     }
     assert offering == made
+
+
+@pytest.mark.parametrize("unit", [mf.Unit.ridge("tanh"), mf.Unit.scaled_ridge("tanh")])
+def test_potentials_of_large_clouds(unit, monkeypatch):
+    """By a table as by all data, and in chunks; on a batch too."""
+    dim = 1 + (unit.amplitudes or 0)
+    risk, cloud = risk_of(unit), mf.Cloud(np.random.default_rng(1).standard_normal((6000, dim)))
+    for batch in (None, Batch(np.arange(risk.data.size))):
+        found = risk.cloud_potential(cloud, batch)
+        assert tables(risk)
+        with monkeypatch.context() as patched:
+            patched.setattr(user, "WORTH_TABULATING", np.inf)
+            patched.setattr(user, "CHUNK", 20_000)
+            exact = risk.cloud_potential(cloud, batch)
+        assert not np.array_equal(found, exact)
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-10 * np.abs(exact).max())

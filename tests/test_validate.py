@@ -420,6 +420,13 @@ def test_every_claim_has_a_source_and_a_need():
         assert claim.statement, name
         assert claim.source, name
         known = {"group", "risk", "diffusion", "fixed subspace", "particles"}
-        known |= {"squared loss", "few data", "periodic projection", "grid of Z", *OTHERS}
+        known |= {
+            "transport alone",
+            "squared loss",
+            "few data",
+            "periodic projection",
+            "grid of Z",
+            *OTHERS,
+        }
         assert set(claim.needs) <= known, name
     assert module.CLAIMS is CLAIMS

@@ -94,10 +94,12 @@ class GameSchema(Table):
     @field_validator("simulate")
     @classmethod
     def _without_data(cls, table: SimulateTable) -> SimulateTable:
-        if table.dynamics == "sgd":
+        if table.dynamics == "sgd" or table.batch is not None:
             raise PydanticCustomError(
                 "of_one_law", "must not have dynamics = 'sgd' in a game, which has no data; drop it"
             )
+        if table.reservoir is not None:
+            raise PydanticCustomError("of_one_law", "must not have a reservoir in a game; drop it")
         return table
 
     def build(self) -> Game:

@@ -205,13 +205,15 @@ class Case:
         return self._made("grid", lambda: schema.grid.build(chart))
 
     def _dynamics(self) -> Dynamics:
-        from meanfield_pde.lagrangian.dynamics import SGD, Langevin
+        from meanfield_pde.lagrangian.birth_death import DYNAMICS
 
         table = self.schema.simulate
-        if table.dynamics == "langevin":
-            return Langevin(table.dt)
         given = table.model_dump(include={"dt", "batch", "augmentation"}, exclude_none=True)
-        return SGD(**given)
+        law, schema = table.reservoir, self.schema
+        if law is not None and not schema.of_game:
+            grid = self._grid(schema)
+            given["reservoir"] = self._made("simulate.reservoir", lambda: law.build(grid))
+        return DYNAMICS[table.dynamics](**given)
 
     def _made(self, place: str, make: Callable[[], T]) -> T:
         """Make a part, or say which table is wrong."""

@@ -339,27 +339,40 @@ class SolveTable(Table):
 
 
 class SimulateTable(Table):
-    """``[simulate]``: arguments of `meanfield_pde.simulate`.
+    """``[simulate]``: arguments of `meanfield_pde.simulate`, ``batch`` and ``augmentation`` of SGD.
 
-    ``batch`` and ``augmentation`` are of SGD alone; ``save`` is the case's where it is left out.
+    Birth and death may train on batches, too, and have a ``reservoir``, a law like ``[initial]``.
+    ``save`` is the case's where it is left out.
     """
 
     particles: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     seeds: Count = 8
     seed: Natural = 0
-    dynamics: Literal["langevin", "sgd"] = "langevin"
+    dynamics: Literal["langevin", "sgd", "birth-death"] = "langevin"
     dt: Positive = 0.01
     batch: Count | None = None
     augmentation: Literal["orbit", "sampled"] | None = None
+    reservoir: AnyInitial | None = None
     save: Saved | None = None
 
     @model_validator(mode="after")
-    def _of_sgd(self) -> SimulateTable:
-        for key in ("batch", "augmentation"):
-            if self.dynamics != "sgd" and getattr(self, key) is not None:
-                detail = {"key": key}
+    def _of_dynamics(self) -> SimulateTable:
+        training = self.dynamics == "birth-death" and self.batch is not None
+        allowed = {
+            "batch": self.dynamics != "langevin",
+            "augmentation": self.dynamics == "sgd" or training,
+            "reservoir": self.dynamics == "birth-death",
+        }
+        wanted = {
+            "batch": "dynamics = 'sgd'",
+            "augmentation": "dynamics = 'sgd', or a batch",
+            "reservoir": "dynamics = 'birth-death'",
+        }
+        for key, allows in allowed.items():
+            if not allows and getattr(self, key) is not None:
+                detail = {"key": key, "wanted": wanted[key]}
                 raise PydanticCustomError(
-                    "of_sgd", "must not have {key} without dynamics = 'sgd'; drop it", detail
+                    "of_dynamics", "must not have {key} without {wanted}; drop it", detail
                 )
         return self
 

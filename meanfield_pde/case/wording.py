@@ -153,7 +153,7 @@ def _known(detail: ErrorDetails) -> list[str]:
 
 
 def _got(detail: ErrorDetails) -> str:
-    if detail["type"] in ("missing", "unknown_key", "of_sgd", "of_one_law"):
+    if detail["type"] in ("missing", "unknown_key", "of_dynamics", "of_one_law"):
         return ""
     given = detail["input"]
     if detail["type"] == "union_tag_invalid":

@@ -29,7 +29,7 @@ TOLERANCE = 1e-12
 """Largest error of the kernel and of its slope, relative to their largest values on the range."""
 CELLS = tuple(2**k for k in range(2, 13))
 """Numbers of cells that are tried; more than needed would spoil slopes by rounding."""
-LEAST, SHARE = 64, 8
+LEAST, SHARE = 256, 8
 """Up to so many cells are tried for any cloud, and one for so many points of a large one."""
 MAX_KEPT = 4
 """Ranges that an interaction keeps."""

@@ -22,6 +22,9 @@ from typing import Any
 import numpy as np
 
 from meanfield_pde.energies.energy import Batch, Energy
+from meanfield_pde.energies.interaction import Interaction
+from meanfield_pde.flows.game import ZeroSumGame
+from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Sampler
 from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.dynamics import SGD, Dynamics, Langevin
@@ -175,6 +178,42 @@ class BirthDeath(Dynamics):
                 "in the space of the particles"
             )
         return points
+
+
+def reacting(flow: GradientFlow | ZeroSumGame, dynamics: Dynamics) -> Dynamics:
+    """Return dynamics with births and deaths where the flow reacts; refuse them where it does not.
+
+    Raises
+    ------
+    ValueError
+        Also where particles cannot follow the reaction, for it has entropy in it.
+    """
+    if not flow.reaction:
+        if isinstance(dynamics, BirthDeath):
+            raise ValueError(
+                "dynamics must be langevin or sgd for a flow without a reaction, got birth-death; "
+                "give the flow one by reaction=1.0"
+            )
+        return dynamics
+    beta = flow.beta if isinstance(flow, ZeroSumGame) else flow.energy.beta
+    if flow.entropic and beta:
+        raise ValueError(
+            "entropic must be False for particles, got True: its rates need the logarithm of a "
+            "density, which a cloud lacks; use mf.solve, or let the energy without entropy react"
+        )
+    return BirthDeath.beside(dynamics)
+
+
+def require_apart(flow: GradientFlow, dim: int) -> None:
+    """Refuse copies that would stay where a kernel is infinite."""
+    if not flow.reaction or (flow.transport and flow.energy.beta):
+        return
+    for _, leaf in flow.energy.terms:
+        if isinstance(leaf, Interaction) and leaf.singular(dim):
+            raise ValueError(
+                "interaction must be finite at 0 for births without noise, got a singular kernel: "
+                "copies would stay together; add mf.Entropy() with a factor, or smooth the kernel"
+            )
 
 
 def _entries(law: Density | Cloud | Sampler | None) -> dict[str, Any] | None:

@@ -12,14 +12,13 @@ from meanfield_pde.energies.payoff import KernelPayoff
 from meanfield_pde.flows.problem import Game, Law, drawn
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
-from meanfield_pde.lagrangian.birth_death import BirthDeath
+from meanfield_pde.lagrangian.birth_death import BirthDeath, reacting
 from meanfield_pde.lagrangian.dynamics import SGD, Dynamics
 from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.lagrangian.simulate import (
     Walls,
     equal_steps,
     noise_of,
-    reacting,
     refuse_haste,
     refuse_infinite,
     refuse_leaps,
@@ -55,7 +54,7 @@ def play(
     streams are exchanged, too.
     """
     _require_playable(problem, particles, dynamics)
-    dynamics = reacting(problem.flow, problem.flow.beta, dynamics)
+    dynamics = reacting(problem.flow, dynamics)
     times = problem.save_times(save)
     one, other = (
         [np.random.default_rng([seed, replica, stream]) for replica in range(seeds)]
@@ -84,6 +83,11 @@ def _require_playable(problem: Game, particles: int, dynamics: Dynamics) -> None
         raise ValueError(
             f"dynamics must draw no batches in a game, got {dynamics.name}; a payoff has no data: "
             "use langevin"
+        )
+    if getattr(dynamics, "reservoir", None) is not None:
+        raise ValueError(
+            "reservoir must be left out in a game, got one; both players' dead are replaced by "
+            "copies of the living"
         )
     if isinstance(problem.flow.payoff, KernelPayoff) and particles > MOST_IN_PAIRS:
         raise ValueError(

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
-from meanfield_pde.lagrangian.birth_death import DYNAMICS, FASTEST, BirthDeath
+from meanfield_pde.lagrangian.birth_death import (
+    DYNAMICS,
+    FASTEST,
+    BirthDeath,
+    reacting,
+    require_apart,
+)
 from meanfield_pde.lagrangian.dynamics import Dynamics
 from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.measures import check
@@ -206,13 +211,13 @@ def simulate(
         from meanfield_pde.lagrangian.game import play  # imported here: it takes steps from here
 
         return play(problem, particles, seed, chosen, save, seeds, progress)
-    chosen = reacting(problem.flow, problem.flow.energy.beta, chosen)
+    chosen = reacting(problem.flow, chosen)
     energy = problem.flow.energy.smooth
     chosen.prepare(energy)
     times = problem.save_times(save)
     generators = [np.random.default_rng([seed, replica]) for replica in range(seeds)]
     clouds = [problem.draw(particles, rng) for rng in generators]
-    _require_apart(problem.flow, clouds[0].shape[1])
+    require_apart(problem.flow, clouds[0].shape[1])
     saved = []
     with progress_bar("particles", problem.t1, progress) as report:
         for before, t in zip(np.concatenate([[0.0], times[:-1]]), times, strict=True):
@@ -267,6 +272,7 @@ def _advance(
                 refuse_infinite(points, now, dt)
                 if isinstance(dynamics, BirthDeath):
                     refuse_haste(_react(flow, dynamics, points, rng, time), now, dt)
+                    _refuse_strangers(points, walls)
             report(dt)
     return clouds
 
@@ -310,35 +316,6 @@ def _react(
     energy = flow.energy.smooth
     potential = energy.cloud_potential(Cloud(points), dynamics.draw(energy, rng))
     return dynamics.react(points, potential, flow.reaction * time, rng)
-
-
-def reacting(flow: GradientFlow | ZeroSumGame, beta: float, dynamics: Dynamics) -> Dynamics:
-    """Dynamics with births and deaths where the flow reacts, refused where it does not."""
-    if not flow.reaction:
-        if isinstance(dynamics, BirthDeath):
-            raise ValueError(
-                "dynamics must be langevin or sgd for a flow without a reaction, got birth-death; "
-                "give the flow one by reaction=1.0"
-            )
-        return dynamics
-    if flow.entropic and beta:
-        raise ValueError(
-            "entropic must be False for particles, got True: its rates need the logarithm of a "
-            "density, which a cloud lacks; use mf.solve, or let the energy without entropy react"
-        )
-    return BirthDeath.beside(dynamics)
-
-
-def _require_apart(flow: GradientFlow, dim: int) -> None:
-    """Refuse copies that would stay where a kernel is infinite."""
-    if not flow.reaction or (flow.transport and flow.energy.beta):
-        return
-    for _, leaf in flow.energy.terms:
-        if isinstance(leaf, Interaction) and leaf.singular(dim):
-            raise ValueError(
-                "interaction must be finite at 0 for births without noise, got a singular kernel: "
-                "copies would stay together; add mf.Entropy() with a factor, or smooth the kernel"
-            )
 
 
 def noise_of(
@@ -413,6 +390,16 @@ def refuse_infinite(points: Array, t: float, dt: float) -> None:
         raise SimulationError(
             f"a particle left the range of numbers near t = {t:g}: the step dt = {dt:g} is too "
             "large for the drift; make dt smaller"
+        )
+
+
+def _refuse_strangers(points: Array, walls: Walls) -> None:
+    """Raise where a reservoir has put particles beyond the walls, which would fold them back."""
+    lower, upper, kind = walls
+    if kind != _kernels.FREE and not ((points >= lower) & (points <= upper)).all():
+        raise ValueError(
+            f"reservoir must lie in the box of the initial law, got points in "
+            f"{points.min(axis=0)} to {points.max(axis=0)}; take a law on its grid"
         )
 
 

@@ -93,6 +93,7 @@ class Setting:
             "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
             "grid of Z": self.grid.symmetric_chart is None,
+            "transport alone": not self.problem.flow.reaction,
             "lazy metric": self.problem.flow.metric is not None,
         }
 

@@ -37,9 +37,9 @@ class Claim:
     ``needs`` lists what the problem must have: ``group``, ``risk``, ``diffusion``,
     ``squared loss``, ``few data``, ``periodic projection`` (boxes have it), ``fixed subspace`` (of
     positive dimension), ``sets`` (a unit that takes them), ``frozen`` (coordinates; ``diffusion``
-    is one in all directions), ``lazy metric``, ``grid of Z`` (a chart of invariant laws has no
-    others). Two more are met where the claim is asked for by
-    name: ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of
+    is one in all directions), ``transport alone`` (no reaction), ``lazy metric``, ``grid of Z`` (a
+    chart of invariant laws has no others). Two more are met where the claim is asked for by name:
+    ``particles``, of claims that take seconds and may raise a false alarm, and ``asked``, of
     claims that may hold or not. Those of games are said by `GameSetting.has`.
     """
 

@@ -241,7 +241,7 @@ CLAIMS: dict[str, Claim] = {
         "from a weakly invariant law, feature averaging moves N particles as data augmentation "
         "does up to 1/N in square",
         SOURCE + "Theorem 4",
-        NETWORK,
+        (*NETWORK, "transport alone"),  # births that only one run has put particles far apart
         fa_near_da,
     ),
     "particles-keep-si": Claim(

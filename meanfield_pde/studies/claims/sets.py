@@ -59,7 +59,7 @@ CLAIMS: dict[str, Claim] = {
     "frozen-law-kept": Claim(
         "the law of the frozen coordinates stays what it was",
         "nothing moves along them",
-        ("frozen",),
+        ("frozen", "transport alone"),
         frozen_law_kept,
     ),
 }
