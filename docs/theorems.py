@@ -14,8 +14,9 @@ from typing import Any
 
 import meanfield_pde as mf
 from meanfield_pde import plot
-from meanfield_pde.studies.claims import CLAIMS
+from meanfield_pde.studies.claims import CLAIMS, GAME_CLAIMS
 
+KNOWN = {**CLAIMS, **{name: claim for name, claim in GAME_CLAIMS.items() if name not in CLAIMS}}
 FOLDER = Path(__file__).parent
 PREAMBLE = """\
 # What theory says, and what was found
@@ -40,7 +41,7 @@ def main() -> None:
         verdict = "passed" if report.passed else "FAILED"
         sys.stderr.write(f"{name}: {verdict}\n")
     sections = [PREAMBLE, _summary(found)]
-    sections += [_section(name, found[name]) for name in CLAIMS if name in found]
+    sections += [_section(name, found[name]) for name in KNOWN if name in found]
     sections.append(_figures(reports))
     (FOLDER / "theorems.md").write_text("\n".join(sections))
 
@@ -52,7 +53,7 @@ def _summary(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _section(name: str, rows: list[dict[str, Any]]) -> str:
-    claim = CLAIMS[name]
+    claim = KNOWN[name]
     lines = [f"## {name}", "", f"{claim.statement[0].upper()}{claim.statement[1:]}.", ""]
     lines += [f"*{claim.source}.*", ""]
     lines += ["| case | theory says | number | tolerance | control | planted fault | verdict |"]

@@ -143,5 +143,5 @@ def test_command(tmp_path):
     with open_dataset(tmp_path / "bifurcation.nc", engine="h5netcdf") as data:
         assert data.attrs["branches"] == "disordered, ordered"
         assert data["branch"].values.tolist() == [0, 0, 0, 0, 1, 1]
-    require_message(call(*words, "--over", "t1=1"), 2, "--over must read KEY=LOW:HIGH:COUNT")
+    require_message(call(*words, "--over", "t1=1"), 2, "values must be two numbers or more")
     require_message(call(*words, "--over", "energy.entropy.factor=-1:1:3"), 2, "energy.entropy")

@@ -7,10 +7,13 @@ import meanfield_pde as mf
 from meanfield_pde.case import case_folder
 from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.set_unit import SetUnit
-from meanfield_pde.studies.claims import CLAIMS
+from meanfield_pde.studies.claims import CLAIMS, GAME_CLAIMS
 from meanfield_pde.studies.closed_forms import known
+from meanfield_pde.studies.game_setting import GameSetting
 
 NAMES = sorted(path.stem for path in case_folder().glob("*.toml"))
+GAMES = [name for name in NAMES if mf.load_case(name).schema.of_game]
+OF_ONE = [name for name in NAMES if name not in GAMES]
 DEPENDS = (
     *("si-suffices", "si-is-worse", "limit-invariant", "particles-keep-wi", "particles-keep-si"),
     *("particles-da-equals-vanilla", "sgd-nears-si"),
@@ -21,6 +24,10 @@ DEPENDS = (
 def coarse(name):
     """The case with few cells, and implicit steps where explicit ones would be many."""
     case = mf.load_case(name)
+    if case.schema.of_game:
+        cells = ["24" if law.grid.dim == 1 else "[12, 12]" for law in case.problem.initial]
+        grids = [f"player.{k}.grid.cells={n}" for k, n in enumerate(cells)]
+        return case.with_settings([*grids, "solve.tolerance=1e-2"])
     cells = "24" if case.problem.initial.grid.dim == 1 else "[24, 24]"
     if case.claims.get("collapses"):  # a core on 24 cells fills four of them at once
         cells = "[48, 48]"
@@ -58,6 +65,10 @@ def test_case_solves(name):
     assert bool(solution.times[-1] < case.problem.t1) is collapsed
     assert solution.statistics.mass_drift < 1e-13
     assert solution.statistics.smallest >= 0
+    if name in GAMES:
+        assert (solution.gap > 0).all()
+        assert (solution.average_gap > 0).all()
+        return
     assert (np.diff(solution.energy) < 0).all()
     assert solution.energy[0] - solution.energy[-1] > 1e-3
 
@@ -73,14 +84,29 @@ def test_case_says_where_it_is_from(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_case_runs_with_particles(name):
     case = coarse(name).with_settings(
-        ["simulate.particles=20", "simulate.seeds=2", "t1=0.1", "save=2", "simulate.dt=0.01"]
+        [
+            *("simulate.particles=20", "simulate.seeds=2", "simulate.dt=0.01"),
+            *("simulate.save=[0, 0.1]",),
+        ]
     )
     run = mf.simulate(case.problem, **case.simulate_options())
-    assert run.points.shape[:3] == (2, 2, 20)
-    assert np.abs(run.points[0] - run.points[1]).max() > 0
+    for points in run.points if name in GAMES else (run.points,):
+        assert points.shape[:3] == (2, 2, 20)
+        assert np.abs(points[0] - points[1]).max() > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GAMES)
+def test_claims_of_games_have_what_they_need(name):
+    case = mf.load_case(name)
+    has = {**GameSetting(case.problem).has(), "particles": True, "asked": True}
+    for claim in case.claims:
+        assert all(has[need] for need in GAME_CLAIMS[claim].needs), claim
+    kept = ("mass-conserved", "positive", "swap-symmetric", "zero-sum", "particles-swap-symmetric")
+    assert all(case.claims[claim] for claim in kept)
+    assert "not\nguaranteed" in case.schema.about or "not guaranteed" in case.schema.about
+
+
+@pytest.mark.parametrize("name", OF_ONE)
 def test_claims_have_what_they_need(name):
     case = mf.load_case(name)
     risk = risk_of(case)

@@ -318,13 +318,13 @@ def test_particles_with_a_wrong_drift_are_caught(monkeypatch, make, factor):
 
 
 def test_noise_without_its_factor_two_is_caught(monkeypatch):
-    right = simulation._noise
+    right = simulation.noise_of
 
     def less(*arguments):
         drawn = right(*arguments)
         return lambda: drawn() / np.sqrt(2)
 
-    monkeypatch.setattr(simulation, "_noise", less)
+    monkeypatch.setattr(simulation, "noise_of", less)
     caught("particles-average-to-density", ridges(cells=64))
 
 

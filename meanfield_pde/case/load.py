@@ -14,6 +14,7 @@ from meanfield_pde.case.settings import apply_setting
 from meanfield_pde.case.wording import CaseError, check_tables, suggestion
 
 if TYPE_CHECKING:
+    from meanfield_pde.case.game import GameSchema
     from meanfield_pde.case.schema import ReactionTable, Schema
     from meanfield_pde.energies.energy import Energy
     from meanfield_pde.flows.gradient_flow import GradientFlow
@@ -37,7 +38,7 @@ class Case:
         What errors call it: the file, with the settings that changed it.
     text : str
         The TOML, followed by the settings as comments.
-    schema : Schema
+    schema : Schema or GameSchema
         The tables, checked one by one.
 
     Raises
@@ -50,7 +51,7 @@ class Case:
     name: str
     origin: str
     text: str
-    schema: Schema
+    schema: Schema | GameSchema
     tables: dict[str, Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,10 +71,12 @@ class Case:
     @cached_property
     def group(self) -> Group | None:
         """Symmetry group, None where the case names none."""
-        table = self.schema.group
+        schema = self.schema
+        table = schema.group
         if table is None:
             return None
-        dim = (self.schema.chart or self.schema.grid).dim
+        assert not schema.of_game
+        dim = (schema.chart or schema.grid).dim
         group = self._made("group", lambda: table.build(dim))
         if (group.matrices if group.z is None else group.z).shape[1] != dim:
             raise CaseError(
@@ -90,7 +93,7 @@ class Case:
 
         if not self.schema.solve.symmetric:
             return None
-        group, problem, grid = self.group, self.problem, self._grid
+        group, problem = self.group, self.problem
         if group is None:
             raise CaseError(
                 f"{self.origin}: solve.symmetric must be false without a group, got true; "
@@ -98,8 +101,8 @@ class Case:
             )
         rho = problem.initial
         assert isinstance(rho, Density)
-        functional = problem.flow.energy.smooth_on(grid)
-        self._made("solve.symmetric", lambda: symmetrised(functional, group, rho.values, grid))
+        functional = problem.flow.energy.smooth_on(rho.grid)
+        self._made("solve.symmetric", lambda: symmetrised(functional, group, rho.values, rho.grid))
         return group
 
     @cached_property
@@ -119,14 +122,17 @@ class Case:
         return group
 
     @cached_property
-    def problem(self) -> Problem:
-        """Flow, initial density and end time."""
+    def problem(self) -> Problem[Any, Any]:
+        """Flow, initial density and end time; of a game a pair of densities."""
+        schema = self.schema
+        return self._made("", schema.build) if schema.of_game else self._one_law(schema)
+
+    def _one_law(self, schema: Schema) -> Problem:
         from meanfield_pde.flows.gradient_flow import GradientFlow
         from meanfield_pde.flows.problem import Problem
         from meanfield_pde.measures.chart import FixedSubspace
 
-        schema = self.schema
-        grid = self._grid
+        grid = self._grid(schema)
         initial = self._made("initial", lambda: schema.initial.build(grid))
         energy: Energy | None = None
         for index, table in enumerate(schema.energy):
@@ -148,7 +154,8 @@ class Case:
             flow = self._made("reaction", partial(_reacting, flow, given))
         flow = self._made("frozen", lambda: replace(flow, frozen=tuple(schema.frozen)))
         problem = self._made("frozen", lambda: Problem(flow, initial, schema.t1))
-        self._made("times", lambda: problem.save_times(schema.save))
+        for place, save in (("times", schema.save), ("simulate", schema.simulate.save)):
+            self._made(place, partial(problem.save_times, save))
         return problem
 
     def solve_options(self) -> dict[str, Any]:
@@ -161,7 +168,8 @@ class Case:
         """Arguments of `meanfield_pde.simulate` besides the problem."""
         table = self.schema.simulate
         chosen = table.model_dump(include={"particles", "seeds", "seed"})
-        return {"save": self.schema.save, "dynamics": self._dynamics(), **chosen}
+        save = self.schema.save if table.save is None else table.save
+        return {"save": save, "dynamics": self._dynamics(), **chosen}
 
     def compare_options(self) -> dict[str, Any]:
         """Arguments of `meanfield_pde.compare` besides solution and run."""
@@ -194,21 +202,22 @@ class Case:
         origin = f"{self.origin} (with {', '.join(settings)})"
         return _case(self.name, origin, text, tables)
 
-    @cached_property
-    def _grid(self) -> Grid:
-        table = self.schema.chart
+    def _grid(self, schema: Schema) -> Grid:
+        table = schema.chart
         chart = None
         if table is not None:
             chart = self._made("chart", lambda: table.build(self.group))
-        return self._made("grid", lambda: self.schema.grid.build(chart))
+        return self._made("grid", lambda: schema.grid.build(chart))
 
     def _dynamics(self) -> Dynamics:
         from meanfield_pde.lagrangian.birth_death import DYNAMICS
 
         table = self.schema.simulate
         given = table.model_dump(include={"dt", "batch", "augmentation"}, exclude_none=True)
-        if (law := table.reservoir) is not None:
-            given["reservoir"] = self._made("simulate.reservoir", lambda: law.build(self._grid))
+        law, schema = table.reservoir, self.schema
+        if law is not None and not schema.of_game:
+            grid = self._grid(schema)
+            given["reservoir"] = self._made("simulate.reservoir", lambda: law.build(grid))
         return DYNAMICS[table.dynamics](**given)
 
     def _made(self, place: str, make: Callable[[], T]) -> T:
@@ -218,7 +227,8 @@ class Case:
         except CaseError:
             raise
         except ValueError as error:
-            raise CaseError(f"{self.origin}: {place}: {error}") from error
+            where = f"{self.origin}: {place}" if place else self.origin
+            raise CaseError(f"{where}: {error}") from error
 
 
 def case_folder() -> Path:

@@ -6,21 +6,18 @@ Each builds what it describes, or raises ValueError where its numbers do not fit
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from scipy.special import gammainc
 
 from meanfield_pde.case.energy import AnyEnergy
-from meanfield_pde.case.product import ProductInitial
-from meanfield_pde.case.table import Count, Covariance, Natural, Numbers, Positive, Table, one_of
+from meanfield_pde.case.group import AnyGroup
+from meanfield_pde.case.initial import AnyInitial
+from meanfield_pde.case.table import Count, Natural, Numbers, Positive, Table, one_of
 from meanfield_pde.case.wording import suggestion
-from meanfield_pde.energies.sets import point_permutations
 from meanfield_pde.flows.schedule import Rate
 from meanfield_pde.measures.chart import Chart
-from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.group import Group
 from meanfield_pde.measures.lazy import LazyMetric
@@ -112,148 +109,6 @@ class LazyTable(Table):
         return LazyMetric(self.scale)
 
 
-class GaussianInitial(Table):
-    """A normal law: mean, and variance, variances or covariance matrix."""
-
-    kind: Literal["gaussian"]
-    mean: Numbers
-    cov: Covariance
-
-    def build(self, grid: Grid) -> Density:
-        """Make the density."""
-        return Density.gaussian(grid, self.mean, self.cov)
-
-
-class LengthInitial(Table):
-    """The law of the length of a normal vector in R^dim, on a grid of radii."""
-
-    kind: Literal["length"]
-    dim: Count
-    scale: Positive
-
-    def build(self, grid: Grid) -> Density:
-        """Make the density, with exact masses of the cells."""
-        if grid.dim != 1 or grid.periodic or grid.lower[0] != 0:
-            raise ValueError("grid must be a line of radii from 0, got another; set grid.lower = 0")
-        law = gammainc(0.5 * self.dim, 0.5 * (grid.faces[0] / self.scale) ** 2)
-        return Density(grid, np.asarray(np.diff(law) / grid.volume, dtype=np.float64))
-
-
-class Component(Table):
-    """A normal law, one of a mixture."""
-
-    weight: Positive
-    mean: Numbers
-    cov: Covariance
-
-
-class MixtureInitial(Table):
-    """A mixture of normal laws, of which a share may be replaced by the uniform law."""
-
-    kind: Literal["mixture"]
-    components: Annotated[list[Component], Field(min_length=1)]
-    uniform: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    def build(self, grid: Grid) -> Density:
-        """Make the density."""
-        parts = [Density.gaussian(grid, part.mean, part.cov) for part in self.components]
-        normal = Density.mixture(parts, [part.weight for part in self.components])
-        if not self.uniform:
-            return normal
-        shares = [1.0 - self.uniform, self.uniform]
-        return Density.mixture([normal, Density.uniform(grid)], shares)
-
-
-class UniformInitial(Table):
-    """The uniform law on the whole grid."""
-
-    kind: Literal["uniform"]
-
-    def build(self, grid: Grid) -> Density:
-        """Make the density."""
-        return Density.uniform(grid)
-
-
-class CosineInitial(Table):
-    """``(1 + amplitude cos(2 pi order z / L)) / L`` on a circle of length L centred at 0."""
-
-    kind: Literal["cosine"]
-    amplitude: Annotated[float, Field(ge=-1, le=1)]
-    order: Count = 1
-
-    def build(self, grid: Grid) -> Density:
-        """Make the density, by exact cell averages."""
-        if grid.dim != 1 or not grid.periodic:
-            raise ValueError(
-                f"kind 'cosine' needs a torus of dimension 1, got a "
-                f"{'torus' if grid.periodic else 'box'} of dimension {grid.dim}; use a mixture"
-            )
-        length = grid.upper[0] - grid.lower[0]
-        wave = 2 * np.pi * self.order / length
-        average = np.sinc(self.order * grid.spacing[0] / length) * np.cos(wave * grid.axes[0])
-        return Density(grid, np.maximum(1.0 + self.amplitude * average, 0.0) / length)
-
-
-class AxisGroup(Table):
-    """Identity and the reflection of one coordinate."""
-
-    kind: Literal["reflection"]
-    axis: Natural = 0
-
-    def build(self, dim: int) -> Group:
-        """Make the group."""
-        return Group.reflection(dim, self.axis)
-
-
-class NamedGroup(Table):
-    """The identity alone, the exchange of two coordinates, or all permutations of them.
-
-    With ``outputs`` it acts on outputs y as it does on x and z, else they are invariant.
-    """
-
-    kind: Literal["trivial", "swap", "permutation"]
-    outputs: bool = False
-
-    def build(self, dim: int) -> Group:
-        """Make the group."""
-        group = Group.swap()
-        if self.kind != "swap":
-            group = Group.trivial(dim) if self.kind == "trivial" else Group.permutation(dim)
-        return group.acting(y=group.matrices) if self.outputs else group
-
-
-class ConjugationGroup(Table):
-    """Exchange of two coordinates, of x and outputs; it takes a matrix z (4 numbers) to g z g^T."""
-
-    kind: Literal["conjugation"]
-
-    def build(self, dim: int) -> Group:
-        """Make the group."""
-        return Group.swap().acting(y=lambda g: g, z=lambda g: np.kron(g, g))
-
-
-class TurningGroup(Table):
-    """Rotations of the plane by multiples of 2 pi / n, with (dihedral) or without reflections."""
-
-    kind: Literal["cyclic", "dihedral"]
-    n: Count
-
-    def build(self, dim: int) -> Group:
-        """Make the group."""
-        return Group.cyclic(self.n) if self.kind == "cyclic" else Group.dihedral(self.n)
-
-
-class PointsGroup(Table):
-    """All permutations of the points of sets of at most n; parameters stay where they are."""
-
-    kind: Literal["points"]
-    n: Annotated[int, Field(ge=1, le=6)]
-
-    def build(self, dim: int) -> Group:
-        """Make the group."""
-        return point_permutations(self.n, dim)
-
-
 class ConstantRate(Table):
     """Rate ``value``."""
 
@@ -285,6 +140,10 @@ class ReactionTable(Table):
     transport: bool = True
 
 
+AnyRate = Annotated[ConstantRate | InverseRate, Field(discriminator="kind")]
+Saved = Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)]
+
+
 class SolveTable(Table):
     """``[solve]``: arguments of `meanfield_pde.solve`.
 
@@ -308,21 +167,11 @@ class SolveTable(Table):
         return one_of(value, ["auto", *(FLUXES if info.field_name == "flux" else STEPPERS)])
 
 
-AnyInitial = Annotated[
-    GaussianInitial
-    | MixtureInitial
-    | UniformInitial
-    | CosineInitial
-    | LengthInitial
-    | ProductInitial,
-    Field(discriminator="kind"),
-]
-
-
 class SimulateTable(Table):
     """``[simulate]``: arguments of `meanfield_pde.simulate`, ``batch`` and ``augmentation`` of SGD.
 
     Birth and death may train on batches, too, and have a ``reservoir``, a law like ``[initial]``.
+    ``save`` is the case's where it is left out.
     """
 
     particles: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
@@ -333,6 +182,7 @@ class SimulateTable(Table):
     batch: Count | None = None
     augmentation: Literal["orbit", "sampled"] | None = None
     reservoir: AnyInitial | None = None
+    save: Saved | None = None
 
     @model_validator(mode="after")
     def _of_dynamics(self) -> SimulateTable:
@@ -370,14 +220,15 @@ class CompareTable(Table):
 
 
 class Schema(Table):
-    """A whole case file."""
+    """A whole case file of one law."""
 
+    of_game: ClassVar[Literal[False]] = False
     title: Annotated[str, Field(min_length=1)]
     source: str = ""
     about: str = ""
     t1: Positive
-    save: Annotated[int, Field(ge=2)] | Annotated[list[float], Field(min_length=1)] = 5
-    rate: Annotated[ConstantRate | InverseRate, Field(discriminator="kind")] | None = None
+    save: Saved = 5
+    rate: AnyRate | None = None
     grid: Annotated[GridTable | PolarGridTable, Field(discriminator="kind")]
     metric: LazyTable | None = None
     chart: Annotated[GroupChart | RadiusChart, Field(discriminator="kind")] | None = None
@@ -385,13 +236,7 @@ class Schema(Table):
     initial: AnyInitial
     reaction: ReactionTable | None = None
     frozen: list[Natural] = []
-    group: (
-        Annotated[
-            AxisGroup | NamedGroup | ConjugationGroup | TurningGroup | PointsGroup,
-            Field(discriminator="kind"),
-        ]
-        | None
-    ) = None
+    group: AnyGroup | None = None
     solve: SolveTable = SolveTable()
     simulate: SimulateTable = SimulateTable()
     compare: CompareTable = CompareTable()
@@ -402,8 +247,13 @@ class Schema(Table):
     def _known_claims(cls, claims: dict[str, bool]) -> dict[str, bool]:
         from meanfield_pde.studies.claims import CLAIMS  # imported here: it brings the solvers
 
-        for name in claims:
-            if name not in CLAIMS:
-                detail: dict[str, Any] = {"key": name, "hint": suggestion(name, list(CLAIMS))}
-                raise PydanticCustomError("unknown_key", "is no claim; {hint}", detail)
-        return claims
+        return require_claims(claims, list(CLAIMS))
+
+
+def require_claims(claims: dict[str, bool], known: list[str]) -> dict[str, bool]:
+    """Return claims whose names are all known."""
+    for name in claims:
+        if name not in known:
+            detail: dict[str, Any] = {"key": name, "hint": suggestion(name, known)}
+            raise PydanticCustomError("unknown_key", "is no claim; {hint}", detail)
+    return claims

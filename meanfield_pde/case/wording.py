@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
+    from meanfield_pde.case.game import GameSchema
     from meanfield_pde.case.schema import Schema
 
 Place = tuple[int | str, ...]
@@ -27,7 +28,7 @@ def suggestion(given: str, known: Iterable[str]) -> str:
     return (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(names)}"
 
 
-def check_tables(origin: str, tables: dict[str, Any]) -> Schema:
+def check_tables(origin: str, tables: dict[str, Any]) -> Schema | GameSchema:
     """Check the tables of a case one by one.
 
     Raises
@@ -37,22 +38,38 @@ def check_tables(origin: str, tables: dict[str, Any]) -> Schema:
     """
     from pydantic import ValidationError as Invalid
 
-    from meanfield_pde.case.schema import Schema
-
+    schema = _schema(origin, tables)
     try:
-        return Schema.model_validate(tables)
+        return schema.model_validate(tables)
     except Invalid as error:
-        lines = _lines(_with_known_kinds(tables, error), tables)
+        lines = _lines(_with_known_kinds(schema, tables, error), tables)
     if len(lines) == 1:
         raise CaseError(f"{origin}: {lines[0]}")
     raise CaseError("\n  ".join([f"{origin} has {len(lines)} errors:", *lines]))
 
 
-def _with_known_kinds(tables: dict[str, Any], error: ValidationError) -> list[ErrorDetails]:
+def _schema(origin: str, tables: dict[str, Any]) -> type[Schema] | type[GameSchema]:
+    """Tables of a game, or of the flow of one law; a case cannot be both."""
+    from meanfield_pde.case.schema import Schema
+
+    if "game" not in tables and "player" not in tables:
+        return Schema
+    from meanfield_pde.case.game import GameSchema
+
+    of_one = [name for name in ("energy", "grid", "initial") if name in tables]
+    if of_one:
+        raise CaseError(
+            f"{origin} states a game and {', '.join(of_one)}; a case is either an energy with one "
+            "grid and one initial law, or [game] with two [[player]], each with its own: drop one"
+        )
+    return GameSchema
+
+
+def _with_known_kinds(
+    schema: type[Schema] | type[GameSchema], tables: dict[str, Any], error: ValidationError
+) -> list[ErrorDetails]:
     """Details of an error; where a kind is missing, those of an empty one, which list the known."""
     from pydantic import ValidationError as Invalid
-
-    from meanfield_pde.case.schema import Schema
 
     details = error.errors(include_url=False)
     missing = [_walk(tables, d["loc"]) for d in details if d["type"] == "union_tag_not_found"]
@@ -63,7 +80,7 @@ def _with_known_kinds(tables: dict[str, Any], error: ValidationError) -> list[Er
             at = at[part]
         at["kind"] = ""
     try:
-        Schema.model_validate(completed)
+        schema.model_validate(completed)
     except Invalid as again:
         return again.errors(include_url=False)
     return details
@@ -109,6 +126,8 @@ def _wanted(detail: ErrorDetails) -> str:
     """Return what a place must be, as the rest of a sentence."""
     context = detail.get("ctx", {})
     match detail["type"]:
+        case "missing" if detail["loc"] == ("energy",):
+            return "is missing; give it, or a [game] with two [[player]]"
         case "missing":
             return "is missing; give it"
         case "union_tag_invalid" if not context["tag"]:
@@ -119,6 +138,8 @@ def _wanted(detail: ErrorDetails) -> str:
             return "must be a list"
         case "model_type" | "model_attributes_type":
             return "must be a table"
+        case "too_short" if context["min_length"] > 1:
+            return f"must have {context['min_length']} entries, got {context['actual_length']}"
         case "too_short":
             return "must not be empty"
         case _:
@@ -132,7 +153,7 @@ def _known(detail: ErrorDetails) -> list[str]:
 
 
 def _got(detail: ErrorDetails) -> str:
-    if detail["type"] in ("missing", "unknown_key", "of_dynamics"):
+    if detail["type"] in ("missing", "unknown_key", "of_dynamics", "of_one_law"):
         return ""
     given = detail["input"]
     if detail["type"] == "union_tag_invalid":

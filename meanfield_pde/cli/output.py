@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from meanfield_pde.measures.check import Array
 
 
-def write_solution(case: mf.Case, solution: mf.Solution, folder: Path) -> list[Path]:
+def write_solution(
+    case: mf.Case, solution: mf.Solution | mf.GameSolution, folder: Path
+) -> list[Path]:
     """Write a solution with its figures."""
     from meanfield_pde import plot
 
     mf.save_solution(solution, folder / "solution.nc")
+    if isinstance(solution, mf.GameSolution):
+        drawn = {
+            "density": plot.players_figure(solution),
+            "gap": plot.gap_figure(solution),
+            "phase": plot.phase_figure(solution),
+        }
+        return [folder / "solution.nc", *draw(folder, drawn)]
     figures = {"density": plot.density_figure(solution), "energy": plot.energy_figure(solution)}
     if case.group is not None:
         figures["asymmetry"] = plot.asymmetry_figure(solution, case.group)
@@ -62,8 +71,10 @@ def write_report(
     ]
 
 
-def solution_rows(case: mf.Case, solution: mf.Solution) -> list[dict[str, float]]:
+def solution_rows(case: mf.Case, solution: mf.Solution | mf.GameSolution) -> list[dict[str, float]]:
     """Numbers of a solution, a row a saved time."""
+    if isinstance(solution, mf.GameSolution):
+        return _game_rows(solution)
     rows = []
     grid = solution.densities[0].grid
     places = grid.places if grid.symmetric_chart is None else grid.points
@@ -82,25 +93,51 @@ def solution_rows(case: mf.Case, solution: mf.Solution) -> list[dict[str, float]
     return rows
 
 
-def run_rows(run: mf.Run) -> list[dict[str, float]]:
-    """Moments of a run, a row a saved time."""
-    initial = run.problem.initial if run.problem else None
-    grid = initial.grid if isinstance(initial, mf.Density) else None
-    moments = _moments(grid, run.points.shape[-1])
+def _game_rows(solution: mf.GameSolution) -> list[dict[str, float]]:
     rows = []
-    for t, points in zip(run.times, run.points, strict=True):
-        averages = {name: float(function(points).mean()) for name, function in moments.items()}
-        rows.append({"time": float(t), **averages})
+    diffuses = solution.problem is not None and solution.problem.flow.beta > 0
+    for k, t in enumerate(solution.times):
+        row = {
+            "time": float(t),
+            "mass x": float(solution.mass[k, 0]),
+            "mass y": float(solution.mass[k, 1]),
+            "payoff": float(solution.payoff[k]),
+            "gap": float(solution.gap[k]),
+            "gap of averages": float(solution.average_gap[k]),
+        }
+        rows.append(row | ({"entropic gap": float(solution.entropic_gap[k])} if diffuses else {}))
     return rows
 
 
-def _moments(grid: mf.Grid | None, dim: int) -> dict[str, Callable[[Array], Array]]:
+def run_rows(run: mf.Run | mf.GameRun) -> list[dict[str, float]]:
+    """Moments of a run, a row a saved time; of a game those of both players."""
+    initial: Any = run.problem.initial if run.problem else None
+    sides = (
+        [(initial, run.points, "z")]
+        if isinstance(run, mf.Run)
+        else [
+            (None if initial is None else initial[k], points, letter)
+            for k, (points, letter) in enumerate(zip(run.points, "xy", strict=True))
+        ]
+    )
+    rows = [{"time": float(t)} for t in run.times]
+    for law, clouds, letter in sides:
+        grid = law.grid if isinstance(law, mf.Density) else None
+        moments = _moments(grid, clouds.shape[-1], letter)
+        for row, points in zip(rows, clouds, strict=True):
+            row |= {name: float(function(points).mean()) for name, function in moments.items()}
+    return rows
+
+
+def _moments(
+    grid: mf.Grid | None, dim: int, letter: str = "z"
+) -> dict[str, Callable[[Array], Array]]:
     """Means of the coordinates; on a torus, where they have none, of cosines and sines."""
     import numpy as np
 
     chart = None if grid is None or grid.dim != dim else grid.symmetric_chart
     kind = "" if chart is None else chart.entries["kind"]
-    letter = {"radius": "r", "fixed-subspace": "s"}.get(kind, "z")
+    letter = {"radius": "r", "fixed-subspace": "s"}.get(kind, letter)
     axes = [letter] if dim == 1 else [f"{letter}{a + 1}" for a in range(dim)]
     found: dict[str, Callable[[Array], Array]] = {}
     for a, axis in enumerate(axes):
@@ -120,32 +157,6 @@ def _coordinate(axis: int, unit: float, z: Array) -> Array:
 def _composed(outer: Callable[..., Any], inner: Callable[[Array], Array], z: Array) -> Array:
     result: Array = outer(inner(z))
     return result
-
-
-def family_of(case: mf.Case, over: str) -> tuple[Callable[[float], mf.Energy], list[float], str]:
-    """Read ``KEY=LOW:HIGH:COUNT``: energies of the case by the value of a key, the values, the key.
-
-    Raises
-    ------
-    CaseError
-        If it cannot be read, or the case has no such key.
-    """
-    import numpy as np
-
-    key, _, span = over.partition("=")
-    try:
-        low, high, count = span.split(":")
-        values = np.linspace(float(low), float(high), int(count)).tolist()
-    except ValueError:
-        raise mf.CaseError(
-            f"{case.origin}: --over must read KEY=LOW:HIGH:COUNT, got {over!r}; for example "
-            "energy.entropy.factor=0.2:0.7:21"
-        ) from None
-
-    def family(value: float) -> mf.Energy:
-        return case.with_settings([f"{key}={value!r}"]).problem.flow.energy
-
-    return family, values, key
 
 
 def tell(

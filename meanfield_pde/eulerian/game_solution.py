@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,11 @@ from meanfield_pde.flows.problem import Game
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 
+if TYPE_CHECKING:
+    from xarray import Dataset
+
 Pair = tuple[Density, Density]
+PLAYERS = ("first", "second")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +78,56 @@ class GameSolution:
                 f"t = {t:g} was not saved, only {self.times.tolist()}; pass it in save="
             )
         return self.densities[index]
+
+    def to_dataset(self) -> Dataset:
+        """Return an xarray Dataset with dims time, x and y; in the plane x1, x2, y1 and y2.
+
+        Densities are ``first`` and ``second``, their averages ``first_average`` and so on; masses
+        have a dim player, in this order.
+
+        Raises
+        ------
+        ValueError
+            If nothing was saved.
+        """
+        if not self.densities:
+            raise ValueError(
+                f"solution must hold densities, got none saved: it {self.result}; save at 0 as well"
+            )
+        from xarray import Dataset
+
+        data: dict[str, Any] = {
+            "payoff": ("time", self.payoff),
+            "gap": ("time", self.gap),
+            "average_gap": ("time", self.average_gap),
+            "entropic_gap": ("time", self.entropic_gap),
+            "mass": (("time", "player"), self.mass),
+        }
+        coordinates: dict[str, Any] = {"time": self.times}
+        attributes: dict[str, Any] = {"kind": "game-solution", "result": self.result}
+        for k, (player, letter) in enumerate(zip(PLAYERS, "xy", strict=True)):
+            grid = self.densities[0][k].grid
+            dims = [letter] if grid.dim == 1 else [f"{letter}{a + 1}" for a in range(grid.dim)]
+            for name, pairs in ((player, self.densities), (f"{player}_average", self.averages)):
+                data[name] = (("time", *dims), np.stack([pair[k].values for pair in pairs]))
+            coordinates.update(zip(dims, grid.axes, strict=True))
+            attributes[f"{player}_lower"] = grid.lower
+            attributes[f"{player}_upper"] = grid.upper
+            attributes[f"{player}_periodic"] = int(grid.periodic)
+        attributes |= {**_told(self.statistics), **self.attributes}
+        return Dataset(data, coords=coordinates, attrs=attributes)
+
+
+def _told(statistics: Statistics) -> dict[str, Any]:
+    """Return what files say of how a solve went."""
+    return {
+        "flux": statistics.flux,
+        "stepper": statistics.stepper,
+        "reason": statistics.reason,
+        "steps": statistics.steps,
+        "rejected": statistics.rejected,
+        "smallest_dt": statistics.dt[0],
+        "largest_dt": statistics.dt[1],
+        "mass_drift": statistics.mass_drift,
+        "smallest_density": statistics.smallest,
+    }

@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from meanfield_pde.energies.energy import Energy, Functional, SumFunctional
 from meanfield_pde.energies.risk import NetworkFunctional
 from meanfield_pde.eulerian.fixed_point import anderson
+from meanfield_pde.flows.problem import require_gradient_flow
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
@@ -69,6 +70,7 @@ def gibbs(
     >>> round(float(rho.cov()[0, 0]), 6)
     0.5
     """
+    require_gradient_flow("gibbs", energy)
     check.instance("energy", energy, Energy, "add energies with + and scale them with *")
     check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
     if start is not None:

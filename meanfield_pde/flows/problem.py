@@ -132,6 +132,22 @@ def drawn(law: Law, n: int, rng: np.random.Generator) -> Array:
     return points
 
 
+def require_gradient_flow(study: str, problem: Any) -> None:
+    """Refuse games where a study is of the flow of one law.
+
+    Raises
+    ------
+    ValueError
+        If the problem, its flow or what stands in for it is a game's.
+    """
+    flow = getattr(problem, "flow", problem)
+    if isinstance(flow, ZeroSumGame):
+        raise ValueError(
+            f"{study} is for the gradient flow of one law, got a game; games have solve, "
+            "simulate, compare and validate"
+        )
+
+
 def _require_pair(initial: Any) -> None:
     if not isinstance(initial, tuple | list) or len(initial) != 2:
         raise ValueError(

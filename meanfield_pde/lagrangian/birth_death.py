@@ -23,6 +23,7 @@ import numpy as np
 
 from meanfield_pde.energies.energy import Batch, Energy
 from meanfield_pde.energies.interaction import Interaction
+from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Sampler
 from meanfield_pde.lagrangian import _kernels
@@ -179,7 +180,7 @@ class BirthDeath(Dynamics):
         return points
 
 
-def reacting(flow: GradientFlow, dynamics: Dynamics) -> Dynamics:
+def reacting(flow: GradientFlow | ZeroSumGame, dynamics: Dynamics) -> Dynamics:
     """Return dynamics with births and deaths where the flow reacts; refuse them where it does not.
 
     Raises
@@ -191,10 +192,11 @@ def reacting(flow: GradientFlow, dynamics: Dynamics) -> Dynamics:
         if isinstance(dynamics, BirthDeath):
             raise ValueError(
                 "dynamics must be langevin or sgd for a flow without a reaction, got birth-death; "
-                "give the flow one: mf.GradientFlow(energy, reaction=1.0)"
+                "give the flow one by reaction=1.0"
             )
         return dynamics
-    if flow.entropic and flow.energy.beta:
+    beta = flow.beta if isinstance(flow, ZeroSumGame) else flow.energy.beta
+    if flow.entropic and beta:
         raise ValueError(
             "entropic must be False for particles, got True: its rates need the logarithm of a "
             "density, which a cloud lacks; use mf.solve, or let the energy without entropy react"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from meanfield_pde.flows.problem import Game
 from meanfield_pde.lagrangian.dynamics import Dynamics
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class GameRun:
     times : array (n_times,)
     points : pair of arrays (n_times, seeds, particles, d)
     seed : int
-        Replica r was driven by ``numpy.random.default_rng([seed, r])``.
+        Player k of replica r was driven by ``numpy.random.default_rng([seed, r, k])``.
     dynamics : Dynamics
     result : str
         What happened, in a sentence.
@@ -63,3 +66,24 @@ class GameRun:
             )
         first, second = (points[index] for points in self.points)
         return [(Cloud(x), Cloud(y)) for x, y in zip(first, second, strict=True)]
+
+    def to_dataset(self) -> Dataset:
+        """Return an xarray Dataset of ``first`` and ``second``: time, seed, particle, coordinate.
+
+        The last dim has a name of its own for each player, ``x`` and ``y``.
+        """
+        from xarray import Dataset
+
+        data = {
+            player: (("time", "seed", "particle", axis), points)
+            for player, axis, points in zip(("first", "second"), "xy", self.points, strict=True)
+        }
+        attributes = {
+            "kind": "game-run",
+            "result": self.result,
+            "seed": self.seed,
+            "dynamics": self.dynamics.name,
+            "dt": self.dynamics.dt,
+            **self.attributes,
+        }
+        return Dataset(data, coords={"time": self.times}, attrs=attributes)

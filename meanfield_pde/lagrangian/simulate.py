@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
 from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.birth_death import (
@@ -24,15 +24,18 @@ from meanfield_pde.lagrangian.birth_death import (
     require_apart,
 )
 from meanfield_pde.lagrangian.dynamics import Dynamics
+from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.grid import Grid
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
+Walls = tuple[Array, Array, int]
 logger = logging.getLogger(__name__)
 
 WORTH_A_THREAD = 20_000
@@ -111,8 +114,34 @@ class Run:
         )
 
 
+@overload
+def simulate(
+    problem: Game,
+    particles: int = ...,
+    seed: int = ...,
+    dynamics: str | Dynamics = ...,
+    dt: float | None = ...,
+    save: Sequence[float] | int | None = ...,
+    seeds: int = ...,
+    progress: bool = ...,
+) -> GameRun: ...
+
+
+@overload
 def simulate(
     problem: Problem,
+    particles: int = ...,
+    seed: int = ...,
+    dynamics: str | Dynamics = ...,
+    dt: float | None = ...,
+    save: Sequence[float] | int | None = ...,
+    seeds: int = ...,
+    progress: bool = ...,
+) -> Run: ...
+
+
+def simulate(
+    problem: Problem | Game,
     particles: int = 10_000,
     seed: int = 0,
     dynamics: str | Dynamics = "langevin",
@@ -120,8 +149,8 @@ def simulate(
     save: Sequence[float] | int | None = None,
     seeds: int = 1,
     progress: bool = False,
-) -> Run:
-    """Run interacting particles of a gradient flow.
+) -> Run | GameRun:
+    """Run interacting particles of a gradient flow, or those of both players of a game.
 
     Where the flow reacts, particles are born and die after each step, whatever moves them in
     between: `BirthDeath`, and ``langevin`` and ``sgd`` with it, for the flow says what is solved.
@@ -149,7 +178,7 @@ def simulate(
 
     Returns
     -------
-    Run
+    Run or GameRun
 
     Raises
     ------
@@ -174,12 +203,15 @@ def simulate(
             f"problem must be a mf.Problem, got {type(problem).__name__}; "
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
-    if isinstance(problem.flow, ZeroSumGame):
-        raise ValueError("flow must be a GradientFlow in the particle solver so far, got a game")
     particles = check.count("particles", particles, "10000 is a good number")
     seeds = check.count("seeds", seeds, "8 give confidence intervals")
     seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
-    chosen = reacting(problem.flow, _dynamics(dynamics, dt))
+    chosen = _dynamics(dynamics, dt)
+    if isinstance(problem.flow, ZeroSumGame):
+        from meanfield_pde.lagrangian.game import play  # imported here: it takes steps from here
+
+        return play(problem, particles, seed, chosen, save, seeds, progress)
+    chosen = reacting(problem.flow, chosen)
     energy = problem.flow.energy.smooth
     chosen.prepare(energy)
     times = problem.save_times(save)
@@ -237,13 +269,9 @@ def _advance(
                 if flow.transport:
                     share = _move(flow, dynamics, points, rng, time, projection, walls, beside)
                 refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, now, dt)
-                if not np.isfinite(points).all():
-                    raise SimulationError(
-                        f"a particle left the range of numbers near t = {now:g}: the "
-                        f"step dt = {dt:g} is too large for the drift; make dt smaller"
-                    )
+                refuse_infinite(points, now, dt)
                 if isinstance(dynamics, BirthDeath):
-                    _refuse_haste(_react(flow, dynamics, points, rng, time), now, dt)
+                    refuse_haste(_react(flow, dynamics, points, rng, time), now, dt)
                     _refuse_strangers(points, walls)
             report(dt)
     return clouds
@@ -262,12 +290,12 @@ def _move(
     rng: np.random.Generator,
     time: float,
     projection: Array | None,
-    walls: tuple[Array, Array, int],
+    walls: Walls,
     beside: Executor,
 ) -> float:
     """Move particles by drift and noise, in place; return the largest share of a side by drift."""
     batch = dynamics.draw(flow.energy.smooth, rng)
-    noise = _noise(flow.energy.beta, points.shape, rng, beside)
+    noise = noise_of(flow.energy.beta, points.shape, rng, beside)
     velocity = flow.energy.smooth.drift(Cloud(points), batch)
     amplitude = np.sqrt(2 * flow.energy.beta * time)
     kick = noise() if projection is None else noise() @ projection
@@ -290,7 +318,7 @@ def _react(
     return dynamics.react(points, potential, flow.reaction * time, rng)
 
 
-def _noise(
+def noise_of(
     beta: float, shape: tuple[int, ...], rng: np.random.Generator, beside: Executor
 ) -> Callable[[], Array]:
     """Draw the noise of a step; many numbers in a thread, while the drift is computed.
@@ -346,7 +374,7 @@ def refuse_leaps(share: float, t: float, dt: float) -> None:
         )
 
 
-def _refuse_haste(fastest: float, t: float, dt: float) -> None:
+def refuse_haste(fastest: float, t: float, dt: float) -> None:
     """Raise where a clock should ring more often than once a step."""
     if not fastest <= FASTEST:
         raise SimulationError(
@@ -356,7 +384,16 @@ def _refuse_haste(fastest: float, t: float, dt: float) -> None:
         )
 
 
-def _refuse_strangers(points: Array, walls: tuple[Array, Array, int]) -> None:
+def refuse_infinite(points: Array, t: float, dt: float) -> None:
+    """Raise where a particle is nowhere any more."""
+    if not np.isfinite(points).all():
+        raise SimulationError(
+            f"a particle left the range of numbers near t = {t:g}: the step dt = {dt:g} is too "
+            "large for the drift; make dt smaller"
+        )
+
+
+def _refuse_strangers(points: Array, walls: Walls) -> None:
     """Raise where a reservoir has put particles beyond the walls, which would fold them back."""
     lower, upper, kind = walls
     if kind != _kernels.FREE and not ((points >= lower) & (points <= upper)).all():
@@ -375,7 +412,7 @@ def _projection(problem: Problem, dim: int) -> Array | None:
     return group.projection()
 
 
-def walls_of(problem: Problem, dim: int) -> tuple[Array, Array, int]:
+def walls_of(problem: Problem, dim: int) -> Walls:
     """Corners of the box or torus in which particles move, and what its sides do to them."""
     own = problem.initial.grid if isinstance(problem.initial, Density) else None
     if problem.flow.metric is not None and own is not None and not isinstance(own.chart, Polar):
@@ -384,7 +421,11 @@ def walls_of(problem: Problem, dim: int) -> tuple[Array, Array, int]:
             "particles across the sides of a box; start from a density on a Grid.polar, or from "
             "a sampler"
         )
-    grid = None if own is None else own.whole
+    return sides_of(None if own is None else own.whole, dim)
+
+
+def sides_of(grid: Grid | None, dim: int) -> Walls:
+    """Corners and sides of a grid; without one, particles move in all of space."""
     if grid is None:
         return np.zeros(dim), np.ones(dim), _kernels.FREE
     kind = _kernels.WRAP if grid.periodic else _kernels.REFLECT

@@ -4,6 +4,13 @@ Each function returns a matplotlib `Figure` of its own, outside of pyplot: nothi
 global state is touched, and no display is needed. `save_figure` writes one as PNG.
 """
 
+from meanfield_pde.plot.games import (
+    game_comparison_figure,
+    game_particles_figure,
+    gap_figure,
+    phase_figure,
+    players_figure,
+)
 from meanfield_pde.plot.reports import (
     bifurcation_figure,
     comparison_figure,
@@ -32,6 +39,12 @@ __all__ = [
     "fluctuations_figure",
     "particles_figure",
     "rates_figure",
+    "game_comparison_figure",
+    "game_particles_figure",
+    "gap_figure",
+    "particles_figure",
+    "phase_figure",
+    "players_figure",
     "save_figure",
     "students_figure",
     "sweep_figure",

@@ -32,25 +32,21 @@ from meanfield_pde.studies.report import Report
 @styled
 def comparison_figure(report: Report, solution: Solution, run: Run) -> Figure:
     """Densities with particles, and below them each distance against its floor."""
-    rows = [
-        {**row, "verdict": verdict}
-        for row, verdict in zip(report.rows, report.verdicts, strict=True)
-        if isinstance(row.get("floor"), float) and not isinstance(row.get("density"), float)
-    ]
+    rows = distances_in(report)
     names = list(dict.fromkeys(row["quantity"] for row in rows))
     chosen = spread(np.array(sorted({row["time"] for row in report.rows})))
     width = PANEL * max(len(chosen), len(names), 1) + 0.6
     flat = solution.densities[0].grid.dim == 1
     height = PANEL if flat else min(0.95 * width / len(chosen), 4.0)
     figure = Figure(figsize=(width, height + PANEL + 1.0))
-    figure.suptitle(_verdict(report), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(verdict_of(report), x=0.01, ha="left", fontsize=11)
     parts: Any = figure.subfigures(2, 1, height_ratios=[height, PANEL + 0.6])
     upper, lower = parts
     panels = upper.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
     particles_row(list(panels), chosen, solution, run)
     below = lower.subplots(1, max(len(names), 1), squeeze=False)[0]
     for axes, name in zip(below, names, strict=False):
-        _distance_panel(axes, name, [row for row in rows if row["quantity"] == name])
+        distance_panel(axes, name, [row for row in rows if row["quantity"] == name])
     handles, labels = below[0].get_legend_handles_labels()
     lower.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
@@ -186,7 +182,8 @@ def bifurcation_figure(report: Report) -> Figure:
     return figure
 
 
-def _distance_panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
+def distance_panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
+    """Draw one distance at all times beside its floor."""
     places = np.arange(len(rows))
     for shift, key, width, style, color, label in (
         (-0.12, "particles", "half_width", "o", HOLDS, "particles to density"),
@@ -216,11 +213,20 @@ def _distance_panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
     axes.set_xlabel(r"time $t$")
 
 
-def _verdict(report: Report) -> str:
+def distances_in(report: Report) -> list[dict[str, Any]]:
+    """Rows of a comparison that hold a distance and its floor, each with its verdict."""
+    return [
+        {**row, "verdict": verdict}
+        for row, verdict in zip(report.rows, report.verdicts, strict=True)
+        if isinstance(row.get("floor"), float) and not isinstance(row.get("density"), float)
+    ]
+
+
+def verdict_of(report: Report) -> str:
     """Return how many checks held, and the first few that did not."""
     total = sum(verdict is not None for verdict in report.verdicts)
     failed = [
-        f"{row['quantity']} at t = {row['time']:g}"
+        f"{' '.join(filter(None, (row.get('player'), row['quantity'])))} at t = {row['time']:g}"
         for row, verdict in zip(report.rows, report.verdicts, strict=True)
         if verdict is False
     ]

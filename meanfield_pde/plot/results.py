@@ -43,7 +43,7 @@ def density_figure(solution: Solution) -> Figure:
         return _heat_maps(solution)
     figure = Figure(figsize=(6.4, 3.8))
     axes = figure.subplots()
-    _lines(axes, solution)
+    lines(axes, solution.times, solution.densities)
     axes.set_ylabel(rf"$\rho_t({_letter(solution.densities[0].grid)})$")
     return figure
 
@@ -132,17 +132,19 @@ def particles_figure(solution: Solution | None, run: Run) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, solution: Solution) -> None:
-    grid = solution.densities[0].grid
-    colors = _colors(solution.times)
-    for t, rho, color in zip(solution.times, solution.densities, colors, strict=True):
+def lines(
+    axes: Axes, times: Array, densities: Sequence[Density], letter: str | None = None
+) -> None:
+    """Draw a line for each time, with a colour bar where there are many."""
+    grid = densities[0].grid
+    for t, rho, color in zip(times, densities, _colors(times), strict=True):
         axes.plot(grid.axes[0], rho.values, color=color, label=f"$t$ = {t:g}")
     axes.set_ylim(bottom=0)
-    _place_axis(axes, grid, _extent(solution.densities)[0])
-    if len(solution.times) <= 8:
+    _place_axis(axes, grid, _extent(densities)[0], letter)
+    if len(times) <= 8:
         axes.legend()
         return
-    scale = mpl.colors.Normalize(solution.times[0], solution.times[-1])
+    scale = mpl.colors.Normalize(times[0], times[-1])
     mapped = mpl.cm.ScalarMappable(scale, _line_map())
     axes.figure.colorbar(mapped, ax=axes, label=r"time $t$", pad=0.02)
 
@@ -153,15 +155,23 @@ def _heat_maps(solution: Solution) -> Figure:
     extent = _extent(densities)
     aspect = float(np.ptp(extent[1]) / np.ptp(extent[0]))
     figure = Figure(figsize=(PANEL * len(chosen) + 1.0, PANEL * min(aspect, 2.0) + 0.6))
+    heat_row(figure, chosen, densities, _letter(densities[0].grid))
+    return figure
+
+
+def heat_row(
+    figure: Any, chosen: Sequence[float], densities: Sequence[Density], letter: str
+) -> None:
+    """Draw a heat map for each time, all with one scale."""
+    extent = _extent(densities)
     row = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
     top = max(float(_in_space(rho).max()) for rho in densities)
     for axes, t, rho in zip(row, chosen, densities, strict=True):
         image = _heat(axes, rho, extent, top)
         axes.set_title(f"$t$ = {t:g}")
-        axes.set_xlabel(f"${_letter(rho.grid)}_1$")
-    row[0].set_ylabel(f"${_letter(rho.grid)}_2$")
-    figure.colorbar(image, ax=list(row), label=rf"$\rho_t({_letter(rho.grid)})$", pad=0.01)
-    return figure
+        axes.set_xlabel(f"${letter}_1$")
+    row[0].set_ylabel(f"${letter}_2$")
+    figure.colorbar(image, ax=list(row), label=rf"$\rho_t({letter})$", pad=0.01)
 
 
 def _heat(axes: Axes, rho: Density, extent: list[tuple[float, float]], top: float) -> Any:
@@ -204,6 +214,19 @@ def particles_row(
     points = run.points[indices]
     if grid is not None and grid.symmetric_chart is not None:
         points = grid.symmetric_chart.reduce(points)
+    panels_row(row, chosen, densities, grid, points)
+
+
+def panels_row(
+    row: list[Axes],
+    chosen: Sequence[float],
+    densities: Sequence[Density],
+    grid: Grid | None,
+    points: Array,
+    letter: str | None = None,
+) -> None:
+    """Draw points (times, seeds, n, d) in a panel a time, over densities where there are some."""
+    letter = _letter(grid) if letter is None else letter
     dim = points.shape[-1]
     if dim > 2:
         raise ValueError(
@@ -219,15 +242,15 @@ def particles_row(
         rho = densities[k] if densities else None
         if dim == 1:
             top = max(top, _histogram(axes, points[k].ravel(), rho, bins))
-            _place_axis(axes, grid, extent[0])
+            _place_axis(axes, grid, extent[0], letter)
         else:
-            _scatter(axes, points[k, 0], rho, extent, top)
+            _scatter(axes, points[k, 0], rho, extent, top, letter)
     if dim == 1:
         row[0].set_ylim(0, 1.05 * top)
-        row[0].set_ylabel(rf"$\rho_t({_letter(grid)})$")
+        row[0].set_ylabel(rf"$\rho_t({letter})$")
         row[-1].legend(handlelength=1.2, fontsize=8)
     else:
-        row[0].set_ylabel("$z_2$")
+        row[0].set_ylabel(f"${letter}_2$")
 
 
 def _histogram(axes: Axes, points: Array, rho: Density | None, bins: Array) -> float:
@@ -246,6 +269,7 @@ def _scatter(
     rho: Density | None,
     extent: list[tuple[float, float]],
     top: float,
+    letter: str,
 ) -> None:
     if rho is not None:
         _heat(axes, rho, extent, top)
@@ -253,7 +277,7 @@ def _scatter(
     axes.set_xlim(*extent[0])
     axes.set_ylim(*extent[1])
     axes.set_aspect("equal")
-    axes.set_xlabel("$z_1$")
+    axes.set_xlabel(f"${letter}_1$")
 
 
 def _spans_decades(values: Array) -> bool:
@@ -287,8 +311,10 @@ def _extent_of(points: Array) -> list[tuple[float, float]]:
     return [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
 
 
-def _place_axis(axes: Axes, grid: Grid | None, extent: tuple[float, float]) -> None:
-    axes.set_xlabel(f"${_letter(grid)}$")
+def _place_axis(
+    axes: Axes, grid: Grid | None, extent: tuple[float, float], letter: str | None
+) -> None:
+    axes.set_xlabel(f"${_letter(grid) if letter is None else letter}$")
     axes.set_xlim(*extent)
     if grid is None or not grid.periodic or abs(extent[1] - extent[0] - 2 * np.pi) > 1e-9:
         return

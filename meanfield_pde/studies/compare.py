@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -30,7 +30,9 @@ from meanfield_pde.energies.energy import Energy
 from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import DataAugmented
+from meanfield_pde.eulerian.game_solution import GameSolution
 from meanfield_pde.eulerian.solution import Solution
+from meanfield_pde.lagrangian.game_run import GameRun
 from meanfield_pde.lagrangian.simulate import Run
 from meanfield_pde.measures import check, distance
 from meanfield_pde.measures.check import Array
@@ -65,8 +67,8 @@ class Ruler:
 
 
 def compare(
-    solution: Solution,
-    run: Run | Sequence[Run],
+    solution: Solution | GameSolution,
+    run: Run | GameRun | Sequence[Run],
     distances: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Report:
@@ -74,8 +76,8 @@ def compare(
 
     Parameters
     ----------
-    solution : Solution
-    run : Run or sequence of Run
+    solution : Solution or GameSolution
+    run : Run, GameRun or sequence of Run
         Runs of three sizes or more give rates in N, as `rates` does for a sweep. For one run, eight
         replicas or more (``seeds``) give confidence intervals; fewer than four are judged by
         the scatter of independent samples alone.
@@ -90,60 +92,147 @@ def compare(
     Returns
     -------
     Report
-        One row for each common time and quantity: moments, energy without entropy, distances.
+        One row for each common time and quantity: moments, energy without entropy, distances. In a
+        game one for each player, too, and the payoff in place of the energy.
 
     Raises
     ------
     ValueError
         If no saved time is common, or a distance is unknown or makes no sense for the problem.
     """
+    seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
+    if isinstance(solution, GameSolution) or isinstance(run, GameRun):
+        from meanfield_pde.studies.compare_games import compare_games  # it uses what is below
+
+        return compare_games(solution, run, distances, seed)
     if isinstance(run, Sequence):
         from meanfield_pde.studies.sizes import compare_sizes
 
         return compare_sizes(solution, run, distances, seed)
-    seed = check.count("seed", seed, "any whole number from 0 will do", least=0)
     times = common_times(solution, run)
-    initial = solution.densities[0]
-    grid = initial.grid
     risk = risk_of(_energy(solution))
-    names = distances_of(distances, initial, risk)
-    sets = max(run.seeds, REPLICAS)
-    checks = len(times) * (len(names) + 1 + len(_moments(grid.periodic, grid.dim)))
+    densities = [solution.at(t) for t in times]
+    side = side_of(times, densities, [run.at(t) for t in times], [seed])
+    names = distances_of(distances, densities[0], risk)
+    checks = len(times) * (side.checks(names) + 1)
+    energy = _energy(solution).smooth
     rows: list[dict[str, Any]] = []
-    moments = {
-        t: moment_values(flat(rho), [reduced(rho, cloud) for cloud in run.at(t)])
-        for t, rho in ((t, solution.at(t)) for t in times)
-    }
-    scatter = _pooled_scatter([moments[t] for t in times if t > 0] or list(moments.values()))
-    own = run.seeds if run.seeds >= FEW else REPLICAS
-    degrees = (own - 1) * max(1, sum(t > 0 for t in times))
     for index, t in enumerate(times):
-        rho, clouds = solution.at(t), run.at(t)
-        rngs = [np.random.default_rng([seed, index, k]) for k in range(sets)]
-        samples = [Cloud(rho.sample(run.particles, rng)) for rng in rngs]
-        inner = flat(rho), [reduced(rho, c) for c in clouds], [reduced(rho, c) for c in samples]
-        level = _quantile(degrees + 1, checks, sides=2)
-        for found in moments[t]:
-            error = level * scatter[found.name] * found.independent / np.sqrt(run.seeds)
-            gap = abs(found.values.mean() - found.expected)
-            floor = grid.floor**2
-            row = (found.name, found.expected, found.values, None, None, floor)
-            rows.append(_row(t, *row, gap <= error + floor))
-        rows.append(_energy_row(t, rho, clouds, samples, solution, checks))
-        for ruler in rulers(names, inner[0], risk):
-            chosen = (rho, clouds, samples) if ruler.name == "model" else inner
-            rows.append(_distance_row(t, ruler, *chosen, checks))
+        rho, clouds, samples = densities[index], side.clouds[index], side.samples[index]
+        values, floor = (np.array([energy.value(c) for c in cs]) for cs in (clouds, samples))
+        rows += moment_rows(side, index, checks)
+        row = value_row(t, "energy", energy.value(rho), values, floor, rho, checks)
+        rows.append(
+            {**row, "holds": None} if _repels_singularly(energy, rho.grid.ambient_dim) else row
+        )
+        rows += distance_rows(side, index, names, checks, risk)
+    return report_of(rows, run, times, f"{densities[0].grid.size} cells")
+
+
+def report_of(
+    rows: list[dict[str, Any]],
+    run: Run | GameRun,
+    times: list[float],
+    cells: str,
+    columns: tuple[str, ...] = COLUMNS,
+) -> Report:
+    """Report of rows, each a check, and how they are to be read."""
+    sets = max(run.seeds, REPLICAS)
     notes = (
         f"{run.seeds} replicas of {run.particles} particles ({run.dynamics.name}, "
         f"dt = {run.dynamics.dt:g}); +- is the 95 % confidence interval of the mean over replicas.",
         f"floor: {sets} sets of {run.particles} independent samples of the density. spread: "
         "distances between replicas over those between sets. grid: what the cells resolve.",
         "A check holds when particles - max(1, spread) floor <= t standard errors + grid, "
-        f"with t at {LEVEL:.0%} over all {checks} checks together.",
+        f"with t at {LEVEL:.0%} over all {len(rows)} checks together.",
     )
-    title = f"Density against particles: {len(times)} times, {grid.size} cells"
+    title = f"Density against particles: {len(times)} times, {cells}"
     verdicts = tuple(row.pop("holds") for row in rows)
-    return Report(title, COLUMNS, tuple(rows), verdicts, notes)
+    return Report(title, columns, tuple(rows), verdicts, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """A law at some times: densities, clouds of its particles, and samples of the densities."""
+
+    times: list[float]
+    densities: list[Density]
+    clouds: list[list[Cloud]]
+    samples: list[list[Cloud]]
+
+    @property
+    def particles(self) -> int:
+        """Number of particles in a cloud."""
+        return self.clouds[0][0].size
+
+    @property
+    def seeds(self) -> int:
+        """Number of replicas."""
+        return len(self.clouds[0])
+
+    @cached_property
+    def moments(self) -> list[list[Moment]]:
+        """Moments at each time."""
+        pairs = zip(self.densities, self.clouds, strict=True)
+        return [moment_values(flat(rho), [reduced(rho, c) for c in cs]) for rho, cs in pairs]
+
+    @cached_property
+    def scatter(self) -> dict[str, float]:
+        """Scatter of replicas over that of samples, pooled over the times after the start."""
+        later = [found for t, found in zip(self.times, self.moments, strict=True) if t > 0]
+        return _pooled_scatter(later or self.moments)
+
+    def checks(self, names: Sequence[str]) -> int:
+        """Count the moments and distances at one time."""
+        grid = self.densities[0].grid
+        return len(names) + len(_moments(grid.periodic, grid.dim))
+
+
+def side_of(
+    times: list[float],
+    densities: list[Density],
+    clouds: list[list[Cloud]],
+    seed: list[int],
+) -> Side:
+    """Draw as many samples as there are particles, in as many sets as replicas or more."""
+    sets, size = max(len(clouds[0]), REPLICAS), clouds[0][0].size
+    samples = []
+    for index, rho in enumerate(densities):
+        rngs = [np.random.default_rng([*seed, index, k]) for k in range(sets)]
+        samples.append([Cloud(rho.sample(size, rng)) for rng in rngs])
+    return Side(times, densities, clouds, samples)
+
+
+def moment_rows(side: Side, index: int, checks: int) -> list[dict[str, Any]]:
+    """Moments of the density against those of the particles."""
+    own = side.seeds if side.seeds >= FEW else REPLICAS
+    degrees = (own - 1) * max(1, sum(t > 0 for t in side.times))
+    level = _quantile(degrees + 1, checks, sides=2)
+    floor = side.densities[index].grid.floor ** 2
+    rows = []
+    for found in side.moments[index]:
+        error = level * side.scatter[found.name] * found.independent / np.sqrt(side.seeds)
+        holds = abs(found.values.mean() - found.expected) <= error + floor
+        row = (found.name, found.expected, found.values, None, None, floor)
+        rows.append(_row(side.times[index], *row, holds))
+    return rows
+
+
+def distance_rows(
+    side: Side,
+    index: int,
+    names: Sequence[str],
+    checks: int,
+    risk: Risk | DataAugmented | None = None,
+) -> list[dict[str, Any]]:
+    """Distances of the particles from the density against those of samples."""
+    rho, clouds, samples = side.densities[index], side.clouds[index], side.samples[index]
+    inner = flat(rho), [reduced(rho, c) for c in clouds], [reduced(rho, c) for c in samples]
+    rows = []
+    for ruler in rulers(names, inner[0], risk):
+        chosen = (rho, clouds, samples) if ruler.name == "model" else inner
+        rows.append(_distance_row(side.times[index], ruler, *chosen, checks))
+    return rows
 
 
 def flat(rho: Density) -> Density:
@@ -170,11 +259,16 @@ def common_times(solution: Solution, run: Run) -> list[float]:
             f"run must have particles of dimension {dim} as the density, got "
             f"{run.points.shape[-1]}; simulate the problem that was solved"
         )
-    times = [t for t in solution.times if np.isclose(run.times, t, atol=1e-12, rtol=1e-12).any()]
+    return shared_times(solution.times, run.times)
+
+
+def shared_times(solved: Array, simulated: Array) -> list[float]:
+    """Find the times that both saved."""
+    times = [t for t in solved if np.isclose(simulated, t, atol=1e-12, rtol=1e-12).any()]
     if not times:
         raise ValueError(
-            f"solution and run must share saved times, got {solution.times.tolist()} and "
-            f"{run.times.tolist()}; pass the same save= to both"
+            f"solution and run must share saved times, got {solved.tolist()} and "
+            f"{simulated.tolist()}; pass the same save= to both"
         )
     return times
 
@@ -278,34 +372,36 @@ def _pooled_scatter(moments: Sequence[Sequence[Moment]]) -> dict[str, float]:
     return {name: max(1.0, float(np.sqrt(np.mean(s)))) for name, s in squares.items()}
 
 
-def _energy_row(
+def value_row(
     t: float,
+    name: str,
+    expected: float,
+    values: Array,
+    floor: Array,
     rho: Density,
-    clouds: list[Cloud],
-    samples: list[Cloud],
-    solution: Solution,
     checks: int,
 ) -> dict[str, Any]:
-    """Energy without entropy; clouds carry a bias of order 1/N that samples show as well.
+    """Return a value of the clouds, such as their energy, against that of samples.
 
-    With a kernel that is singular at 0 they show another one, log N / N for the logarithm: they
-    come closer than particles that repel. The energy then informs and is not judged.
+    Clouds carry a bias of order 1/N that samples show as well.
     """
-    energy = _energy(solution).smooth
-    expected = energy.value(rho)
-    values = np.array([energy.value(cloud) for cloud in clouds])
-    floor = np.array([energy.value(sample) for sample in samples])
     wider = values.var(ddof=1) / floor.var(ddof=1) - 1 if len(values) > 1 else 0.0
     bias = abs(floor.mean() - expected) * max(0.0, float(wider))  # it grows with the fluctuations
     error = np.hypot(_standard_error(values, floor), _standard_error(floor, floor))
     grid_floor = rho.grid.floor**2
     bound = _quantile(len(values), checks, sides=2) * error + bias + grid_floor
     holds = bool(abs(values.mean() - floor.mean()) <= bound)
-    if any(
-        isinstance(leaf, Interaction) and leaf.singular(clouds[0].dim) for _, leaf in energy.terms
-    ):
-        return _row(t, "energy", expected, values, floor, None, grid_floor, None)
-    return _row(t, "energy", expected, values, floor, None, grid_floor, holds)
+    return _row(t, name, expected, values, floor, None, grid_floor, holds)
+
+
+def _repels_singularly(energy: Energy, dim: int) -> bool:
+    """Whether a kernel is singular at 0.
+
+    Particles that repel keep apart more than samples do, and their energy is off by another term,
+    log N / N for the logarithm: it then informs and is not judged.
+    """
+    leaves = [leaf for _, leaf in energy.terms]
+    return any(isinstance(leaf, Interaction) and leaf.singular(dim) for leaf in leaves)
 
 
 def _distance_row(

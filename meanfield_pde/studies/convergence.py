@@ -18,7 +18,7 @@ from typing import Any
 from meanfield_pde.eulerian.flux import FLUXES
 from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Problem, require_gradient_flow
 from meanfield_pde.measures import check
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -128,6 +128,7 @@ def _resolved(
 ) -> tuple[Callable[[Grid], Problem], list[Grid], dict[str, Any]]:
     """Return the maker of problems, the grids, and the options of `solve`."""
     if hasattr(problem, "with_settings"):
+        require_gradient_flow("convergence", problem.problem)
         own = problem.problem.initial.grid
         if grids is None:
             coarse = tuple(max(1, round(n / COARSENED)) for n in own.cells)
@@ -137,6 +138,7 @@ def _resolved(
         for name in ("symmetry", "reduce", "collapse"):
             kept.pop(name)
         return partial(_remade, problem), _grids(grids, levels), kept
+    require_gradient_flow("convergence", problem)
     if not callable(problem):
         raise ValueError(
             f"problem must be a case or a function of a grid, got {type(problem).__name__}; "

@@ -37,7 +37,7 @@ from scipy.stats import f as fisher
 
 from meanfield_pde.energies.energy import Energy
 from meanfield_pde.flows.gradient_flow import GradientFlow
-from meanfield_pde.flows.problem import Problem, Sampler
+from meanfield_pde.flows.problem import Problem, Sampler, require_gradient_flow
 from meanfield_pde.lagrangian.dynamics import SGD, Dynamics, Langevin
 from meanfield_pde.lagrangian.simulate import simulate
 from meanfield_pde.measures import check
@@ -187,6 +187,7 @@ def _problem(
         problem = Problem(GradientFlow(problem), initial, t1)
     group = getattr(problem, "group", None) if group is None else group
     problem = getattr(problem, "problem", problem)
+    require_gradient_flow("discover", problem)
     check.instance("problem", problem, Problem, "or give a case, or an energy with initial=")
     if isinstance(problem.initial, Density) and problem.initial.grid.periodic:
         raise ValueError(

@@ -21,6 +21,7 @@ from meanfield_pde.energies.energy import Energy
 from meanfield_pde.energies.potential import Potential
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import feature_averaged
+from meanfield_pde.flows.problem import require_gradient_flow
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
@@ -116,6 +117,7 @@ def infimum(
     >>> [round(optimum.value, 10) for optimum in (free, even)], even.gap < 1e-10
     ([0.0, 0.0930227812], True)
     """
+    require_gradient_flow("infimum", energy)
     check.instance("energy", energy, Energy, "add energies with + and scale them with *")
     check.instance("grid", grid, Grid, "make one with Grid.box or Grid.torus")
     grid = searched(grid)

@@ -20,7 +20,7 @@ import numpy as np
 from meanfield_pde.eulerian.reaction import Reaction
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.flows.gradient_flow import GradientFlow
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Problem, require_gradient_flow
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
@@ -97,7 +97,9 @@ def residual(solution: Solution, problem: Problem | None = None) -> Residual:
     >>> bool(left.relative.max() < 2e-3)
     True
     """
-    check.instance("solution", solution, Solution, "pass what mf.solve returned")
+    require_gradient_flow("residual", getattr(solution, "problem", None))
+    require_gradient_flow("residual", problem)
+    check.instance("solution", solution, Solution, "pass what mf.solve returned for one law")
     problem = solution.problem if problem is None else problem
     if problem is None:
         raise ValueError(

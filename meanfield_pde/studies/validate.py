@@ -7,12 +7,14 @@ from typing import Any
 
 from meanfield_pde.eulerian.gibbs import GibbsError
 from meanfield_pde.eulerian.solve import SolveError
+from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.lagrangian.simulate import SimulationError
 from meanfield_pde.measures import check
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.group import Group
-from meanfield_pde.studies.claims import CLAIMS, Finding
+from meanfield_pde.studies.claims import CLAIMS, GAME_CLAIMS, Claim, Finding
+from meanfield_pde.studies.game_setting import GameSetting
 from meanfield_pde.studies.report import Report
 from meanfield_pde.studies.setting import Setting
 
@@ -33,7 +35,8 @@ def validate(
     Parameters
     ----------
     problem : Problem or case
-        A case brings its own group, claims, solver options, and the step and seed of particles.
+        Of a gradient flow or of a game, each with claims of its own. A case brings its own group,
+        claims, solver options, and the step and seed of particles.
     group : Group, optional
         Symmetry group for the claims that speak of one.
     claims : sequence of str or mapping of str to bool, optional
@@ -66,23 +69,35 @@ def validate(
         options = problem.solve_options() if options is None else options
         name, problem = f"{problem.name}, ", problem.problem
     particles: dict[str, Any] = getattr(given, "simulate_options", dict)()
+    of_game = isinstance(problem.flow, ZeroSumGame)
     if group is not None:
         check.instance("group", group, Group, "make one with the constructors of mf.Group")
-    if not isinstance(problem.initial, Density):
-        raise ValueError(
-            f"initial must be a Density to validate, got {type(problem.initial).__name__}; "
-            "put the initial law on a grid"
-        )
+        if of_game:
+            raise ValueError(
+                f"group must be left out in a game, got {group.name}; it has no claims"
+            )
+    for law in problem.initial if of_game else (problem.initial,):
+        if not isinstance(law, Density):
+            raise ValueError(
+                f"initial must be a Density to validate, got {type(law).__name__}; "
+                "put the initial law on a grid"
+            )
     # Claims are about flows as they are, and their controls lack the symmetry.
     kept = {k: v for k, v in dict(options or {}).items() if k not in ("save", "symmetry", "reduce")}
     kept_particles = {k: v for k, v in particles.items() if k in ("dynamics", "seed")}
-    setting = Setting(problem, group, kept, **kept_particles)
+    setting: Setting | GameSetting
+    setting = (
+        GameSetting(problem, kept, **kept_particles)
+        if of_game
+        else Setting(problem, group, kept, **kept_particles)
+    )
+    known = GAME_CLAIMS if of_game else CLAIMS
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
     asked = claims is not None
     instance = name + _instance(setting)
-    for name, expected in _expected(setting, claims).items():
-        claim = CLAIMS[name]
+    for name, expected in _expected(setting, claims, known).items():
+        claim = known[name]
         row = {"claim": name, "statement": claim.statement, "source": claim.source}
         row["instance"] = instance
         try:
@@ -111,26 +126,31 @@ def validate(
     )
 
 
-def _instance(setting: Setting) -> str:
+def _instance(setting: Setting | GameSetting) -> str:
+    if isinstance(setting, GameSetting):
+        first, second = setting.grids
+        return f"{first.size} and {second.size} cells, t1 = {setting.problem.t1:g}"
     group = "no group" if setting.group is None else f"group {setting.group.name}"
     return f"{setting.grid.size} cells, t1 = {setting.problem.t1:g}, {group}"
 
 
 def _expected(
-    setting: Setting, claims: Sequence[str] | Mapping[str, bool] | None
+    setting: Setting | GameSetting,
+    claims: Sequence[str] | Mapping[str, bool] | None,
+    known: Mapping[str, Claim],
 ) -> dict[str, bool]:
     has = {**setting.has(), "particles": claims is not None, "asked": claims is not None}
     if claims is None:
-        return {k: True for k, c in CLAIMS.items() if all(has[need] for need in c.needs)}
+        return {k: True for k, c in known.items() if all(has[need] for need in c.needs)}
     if isinstance(claims, str):
         claims = (claims,)
     wanted = dict(claims) if isinstance(claims, Mapping) else dict.fromkeys(claims, True)
     for name in wanted:
-        if name not in CLAIMS:
+        if name not in known:
             raise ValueError(
-                f"claims must be among {', '.join(CLAIMS)}, got {name!r}; pick from these"
+                f"claims must be among {', '.join(known)}, got {name!r}; pick from these"
             )
-        lacking = [need for need in CLAIMS[name].needs if not has[need]]
+        lacking = [need for need in known[name].needs if not has[need]]
         if lacking:
             raise ValueError(
                 f"claim {name} needs {' and '.join(lacking)}, got a problem without; "

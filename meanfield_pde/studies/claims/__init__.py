@@ -15,6 +15,7 @@ from meanfield_pde.studies.claims import (
     dynamics,
     flows,
     fluctuations,
+    games,
     lazy,
     network,
     optima,
@@ -45,3 +46,6 @@ CLAIMS: dict[str, Claim] = {
     **classics.CLAIMS,
 }
 """All claims by name."""
+
+GAME_CLAIMS: dict[str, Claim] = games.CLAIMS
+"""Claims about zero-sum games by name."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from meanfield_pde.studies.setting import Setting
+from typing import Any
 
 STATIC = 1e-13
 FLOW = 1e-12
@@ -71,4 +70,4 @@ class Claim:
     statement: str
     source: str
     needs: tuple[str, ...]
-    check: Callable[[Setting], Finding]
+    check: Callable[[Any], Finding]

@@ -19,24 +19,30 @@ from meanfield_pde.studies.setting import Setting
 def mass_conserved(setting: Setting) -> Finding:
     """Largest relative drift of the mass over all accepted steps."""
     number = setting.flow("stated", "given").statistics.mass_drift
-    rho, generator = setting.initial.values, _generator(setting)
-    rates = _outflow(generator.forward, generator.backward).reshape(rho.shape)
-    leak = float((rates * rho).max() / (generator.outflow * rho.sum()))
-    return Finding(number, 1e-13, "rounding of sums", leak, "a cell that keeps what it gives away")
+    control = leak(_generator(setting), setting.initial.values)
+    fault = "a cell that keeps what it gives away"
+    return Finding(number, 1e-13, "rounding of sums", control, fault)
 
 
 def positive(setting: Setting) -> Finding:
     """How far below 0 the density went at any accepted step."""
     number = max(0.0, -setting.flow("stated", "given").statistics.smallest)
-    generator = _generator(setting)
-    rate = generator.outflow
+    control, fault = overshoot(_generator(setting)), "an explicit step of twice the bound"
+    return Finding(number, 0.0, "no density is negative", control, fault)
+
+
+def leak(generator: Generator, rho: Array) -> float:
+    """Part of the mass that a cell gains which keeps what it gives away in a step."""
+    rates = _outflow(generator.forward, generator.backward).reshape(rho.shape)
+    return float((rates * rho).max() / (generator.outflow * rho.sum()))
+
+
+def overshoot(generator: Generator) -> float:
+    """How far below 0 an explicit step of twice the positivity bound goes."""
     shape = generator.forward.shape[1:]
-    single = np.eye(
-        1, setting.grid.size, int(_outflow(generator.forward, generator.backward).argmax())
-    )
-    beyond = generator.advance(single.reshape(shape), single.reshape(shape), 2.0 / rate)
-    fault = "an explicit step of twice the positivity bound"
-    return Finding(number, 0.0, "no density is negative", float(-beyond.min()), fault)
+    out = _outflow(generator.forward, generator.backward)
+    single = np.eye(1, out.size, int(out.argmax())).reshape(shape)
+    return float(-generator.advance(single, single, 2.0 / generator.outflow).min())
 
 
 def energy_decreases(setting: Setting) -> Finding:
