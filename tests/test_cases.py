@@ -120,6 +120,7 @@ def test_claims_have_what_they_need(name):
     has["periodic projection"] = True
     has["few data"] = risk is not None and risk.data.size * 2 <= 2000
     has["fixed subspace"] = case.group is not None and case.group.fixed_basis().size > 0
+    has["transport alone"] = not case.problem.flow.reaction
     has["particles"] = has["asked"] = True
     flow = case.problem.flow
     has["reaction"], has["no reaction"] = flow.reaction > 0, flow.reaction == 0

@@ -84,7 +84,7 @@ class GameSetting:
         rotation = max(float(np.ptp(phi)) for phi in flat) <= 1e-12 * self.size
         pure = flow.reaction > 0 and not flow.transport and not (flow.entropic and flow.beta)
         return {
-            "diffusion": flow.beta > 0 and flow.transport,
+            "entropic equilibrium": flow.beta > 0 and (flow.entropic or not flow.reaction),
             "Fisher-Rao": pure,
             "uniform equilibrium": rotation,
             "known payoff": isinstance(flow.payoff, KernelPayoff | ProductPayoff),

@@ -168,9 +168,9 @@ def _distance(one: Pair, other: Pair) -> float:
 
 
 def gap_closes(setting: GameSetting) -> Finding:
-    """Gap of the laws at the end, with entropies where they diffuse, as a part of the first."""
+    """Gap of the laws at the end, with entropies where beta > 0, as a part of the largest."""
     solution = setting.flow()
-    gap = solution.entropic_gap if setting.has()["diffusion"] else solution.gap
+    gap = solution.entropic_gap if setting.problem.flow.beta > 0 else solution.gap
     number = float(gap[-1] / gap.max())
     reason = f"of a gap of {gap.max():.4g}"
     return Finding(number, CLOSED, reason, 1.0, "the largest gap on the way", "", OPEN)
@@ -272,9 +272,8 @@ CLAIMS: dict[str, Claim] = {
     ),
     "reaches-entropic-nash": Claim(
         "the flow converges to the entropic equilibrium, which is unique",
-        f"{ENTROPIC}, Theorem 1 says what its stationary laws are; that it converges is not "
-        f"guaranteed ({CYCLES})",
-        ("diffusion", "known payoff", "asked"),
+        f"near it, arXiv 2602.01564; from afar it may cycle: {CYCLES}",
+        ("entropic equilibrium", "known payoff", "asked"),
         reaches_entropic_nash,
     ),
     "gap-closes": Claim(
@@ -305,7 +304,7 @@ CLAIMS: dict[str, Claim] = {
     ),
     "particles-follow-density": Claim(
         "the squared distance of N particles of each player from their densities falls as 1/N",
-        f"{ENTROPIC}, Theorem 3",
+        f"propagation of chaos; {ENTROPIC}",
         ("known payoff", "particles"),
         particles_follow,
     ),
