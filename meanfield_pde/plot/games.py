@@ -21,6 +21,8 @@ from meanfield_pde.studies.report import Report
 
 LETTERS = ("x", "y")
 LABELS = (r"first player's $p_t$", r"second player's $q_t$")
+MOST_LINES = 8
+"""Lines in a panel: more of a cycle would hide each other."""
 FLOOR = 1e-16
 """Gaps below this are rounding, and are drawn here."""
 
@@ -34,8 +36,10 @@ def players_figure(solution: GameSolution) -> Figure:
     if all(flat):
         figure = Figure(figsize=(9.2, 3.6))
         row = figure.subplots(1, 2)
+        last = len(solution.times) - 1
+        few = np.linspace(0, last, min(last + 1, MOST_LINES)).round().astype(int)
         for k, axes in enumerate(row):
-            lines(axes, solution.times, [pair[k] for pair in solution.densities], LETTERS[k])
+            lines(axes, solution.times[few], [solution.densities[i][k] for i in few], LETTERS[k])
             axes.set_title(LABELS[k])
         return figure
     figure = Figure(figsize=(PANEL * len(chosen) + 1.0, 2 * PANEL + 0.8))
