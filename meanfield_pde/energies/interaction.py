@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebvander
 from scipy import fft
 
 from meanfield_pde.energies.derivative import Derivative
 from meanfield_pde.energies.energy import Batch, Energy, Functional, QuadraticFunctional
 from meanfield_pde.energies.far_field import FarField, Key, far_field_for
+from meanfield_pde.energies.nodes import Nodes
 from meanfield_pde.energies.quotient import (
     MatrixFunctional,
     MirroredFunctional,
@@ -252,25 +252,26 @@ class Interaction(Energy):
         if cloud.dim > 2 or cloud.size < 2 * 8**cloud.dim or self.singular(cloud.dim):
             return cloud.points, cloud.weights
         low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
-        half, middle = 0.5 * (high - low) + 1e-12, 0.5 * (high + low)
         probes = cloud.points[np.linspace(0, cloud.size - 1, 8).astype(int)]
-        around = np.clip(_around(probes, half), low, high)
+        around = np.clip(_around(probes, 0.5 * (high - low)), low, high)
+        both = np.concatenate([cloud.points, around])  # of the same box
         equal = np.full(len(around), 1.0 / len(around))
         exact = self._force(probes, cloud.points, cloud.weights), self._mean(probes, around, equal)
-        for nodes in (8, 32, 64):
-            if nodes**cloud.dim * 2 > cloud.size:
+        for count in (8, 32, 64):
+            if count**cloud.dim * 2 > cloud.size:
                 break
-            t = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
-            mesh = np.stack(np.meshgrid(*(t,) * cloud.dim, indexing="ij"), axis=-1)
-            places = middle + half * mesh.reshape(-1, cloud.dim)
-            charges = _charges((cloud.points - middle) / half, cloud.weights, t)
-            trial = _charges((around - middle) / half, equal, t)
-            found = self._force(probes, places, charges), self._mean(probes, places, trial)
+            nodes = Nodes.of(both, count)
+            charges = nodes.charges(np.append(cloud.weights, np.zeros(len(around))))
+            trial = nodes.charges(np.append(np.zeros(cloud.size), equal))
+            found = (
+                self._force(probes, nodes.places, charges),
+                self._mean(probes, nodes.places, trial),
+            )
             if all(
                 np.abs(a - b).max() <= GATHER_TOLERANCE * (1 + np.abs(b).max())
                 for a, b in zip(found, exact, strict=True)
             ):
-                return places, charges
+                return nodes.places, charges
         return cloud.points, cloud.weights
 
     def _mean(self, targets: Array, sources: Array, weights: Array) -> Array:
@@ -285,18 +286,6 @@ def _around(points: Array, size: Array) -> Array:
     direction = np.concatenate([np.cos(turns), np.sin(turns)], axis=-1)[..., : points.shape[1]]
     scale = 2.0 * 0.5 ** np.arange(30)[:, None, None] * size
     return np.asarray((points + scale * direction).reshape(-1, points.shape[1]))
-
-
-def _charges(scaled: Array, weights: Array, t: Array) -> Array:
-    """Weights of Chebyshev nodes t that stand for points in [-1, 1]^d, flat."""
-    n = len(t)
-    order = np.arange(n)
-    factor = np.where(order == 0, 1.0, 2.0) / n
-    at_nodes = np.cos(np.outer(order, np.arccos(t))) * factor[:, None]
-    basis = [chebvander(np.clip(c, -1, 1), n - 1) @ at_nodes for c in scaled.T]
-    if len(basis) == 1:
-        return np.asarray(weights @ basis[0])
-    return np.asarray(((basis[0] * weights[:, None]).T @ basis[1]).ravel())
 
 
 def _row_chunks(rows: int, columns: int | None = None) -> list[slice]:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from meanfield_pde.energies.derivative import Derivative
+from meanfield_pde.energies.nodes import few_sources
 from meanfield_pde.energies.payoff_matrix import LowRankMatrix, PayoffMatrix, matrix_of
 from meanfield_pde.energies.potential import require_periodic
 from meanfield_pde.measures import check
@@ -23,6 +24,10 @@ from meanfield_pde.measures.grid import Grid
 
 PAIRS = 2_000_000
 """Pairs of points that are evaluated at once."""
+TRIED = 32
+"""Points of one player on which sources that stand for the other are tried."""
+
+Sources = tuple[Array, Array]
 
 
 class Payoff(ABC):
@@ -104,12 +109,22 @@ class KernelPayoff(Payoff):
         f, d, e = self.function, mu.dim, nu.dim
         in_x = Derivative("payoff", lambda z: f(z[..., e:], z[..., :e]), fixed=e)
         in_y = Derivative("payoff", lambda z: f(z[..., :d], z[..., d:]), fixed=d)
-        return -_mean_gradient(in_x, mu, nu), _mean_gradient(in_y, nu, mu)
+        first, second = self._sources(mu, nu)
+        return -_mean_gradient(in_x, mu, *second), _mean_gradient(in_y, nu, *first)
 
     def variations(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``int f dnu`` and ``int f dmu`` at the points of each cloud."""
-        matrix = self._pairs(mu.points, nu.points)
-        return matrix @ nu.weights, np.ascontiguousarray(matrix.T) @ mu.weights
+        (x, charges), (y, others) = self._sources(mu, nu)
+        return (
+            self._pairs(mu.points, y) @ others,
+            np.ascontiguousarray(self._pairs(x, nu.points).T) @ charges,
+        )
+
+    def _sources(self, mu: Cloud, nu: Cloud) -> tuple[Sources, Sources]:
+        """Points and weights that act like each cloud on the other: few, where f is smooth."""
+        x, y = _some(mu.points), _some(nu.points)
+        first = few_sources(mu, lambda z: np.ascontiguousarray(self._pairs(z, y).T))
+        return first, few_sources(nu, lambda z: self._pairs(x, z))
 
     def _pairs(self, x: Array, y: Array) -> Array:
         """Values at all pairs, shape (n, m), in chunks of rows."""
@@ -204,19 +219,26 @@ def _require_periodic(which: str, function: Function, grid: Grid) -> None:
     require_periodic(f"payoff in its {which} argument", function, grid)
 
 
-def _mean_gradient(derivative: Derivative, moved: Cloud, other: Cloud) -> Array:
-    """Gradient at the points of one cloud, in the mean over another, in chunks of pairs."""
+def _some(points: Array) -> Array:
+    """Points on which sources are tried: evenly chosen, and the outermost along each axis."""
+    even = np.linspace(0, len(points) - 1, min(TRIED, len(points))).astype(int)
+    outer = np.concatenate([points.argmin(axis=0), points.argmax(axis=0)])
+    return np.asarray(points[np.concatenate([even, outer])])
+
+
+def _mean_gradient(derivative: Derivative, moved: Cloud, places: Array, weights: Array) -> Array:
+    """Gradient at the points of one cloud, in the mean over sources, in chunks of pairs."""
     found = np.empty_like(moved.points)
-    rows = max(1, PAIRS // other.size)
+    rows = max(1, PAIRS // len(places))
     for start in range(0, moved.size, rows):
         points = moved.points[start : start + rows]
-        shape = (len(points), other.size)
+        shape = (len(points), len(places))
         pairs = np.concatenate(
             [
-                np.broadcast_to(other.points[None, :, :], (*shape, other.dim)),
+                np.broadcast_to(places[None, :, :], (*shape, places.shape[1])),
                 np.broadcast_to(points[:, None, :], (*shape, points.shape[1])),
             ],
             axis=-1,
         )
-        found[start : start + rows] = np.einsum("j,ijd->id", other.weights, derivative(pairs))
+        found[start : start + rows] = np.einsum("j,ijd->id", weights, derivative(pairs))
     return found
