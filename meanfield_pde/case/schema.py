@@ -214,7 +214,7 @@ class CompareTable(Table):
     @field_validator("distances")
     @classmethod
     def _known(cls, values: list[str] | None) -> list[str] | None:
-        from meanfield_pde.studies.compare import DISTANCES  # imported here: it brings the solvers
+        from meanfield_pde.studies.rulers import DISTANCES  # imported here: it brings the solvers
 
         return None if values is None else [one_of(value, DISTANCES) for value in values]
 

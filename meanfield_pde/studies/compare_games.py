@@ -16,7 +16,6 @@ from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.studies.compare import (
     COLUMNS,
     distance_rows,
-    distances_of,
     moment_rows,
     report_of,
     shared_times,
@@ -24,6 +23,7 @@ from meanfield_pde.studies.compare import (
     value_row,
 )
 from meanfield_pde.studies.report import Report
+from meanfield_pde.studies.rulers import distances_of
 
 
 def compare_games(solution: Any, run: Any, distances: Sequence[str] | None, seed: int) -> Report:

@@ -23,9 +23,9 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.studies.axes import PARTICLES, Axis, parse_axes
-from meanfield_pde.studies.compare import distances_of, risk_of
 from meanfield_pde.studies.files import versions
 from meanfield_pde.studies.points import DensityTask, Point, RunTask, Stated
+from meanfield_pde.studies.rulers import distances_of, risk_of
 from meanfield_pde.studies.sizes import GRID, LIMIT, cut_at, measure
 from meanfield_pde.studies.tasks import Arrays, Lost, Workplace, carry_out
 

@@ -13,9 +13,11 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.studies.axes import PARTICLES
-from meanfield_pde.studies.compare import (
+from meanfield_pde.studies.compare import common_times
+from meanfield_pde.studies.rates import rates
+from meanfield_pde.studies.report import Report
+from meanfield_pde.studies.rulers import (
     ATOMS,
-    common_times,
     distances_of,
     flat,
     moment_values,
@@ -23,8 +25,6 @@ from meanfield_pde.studies.compare import (
     risk_of,
     rulers,
 )
-from meanfield_pde.studies.rates import rates
-from meanfield_pde.studies.report import Report
 
 if TYPE_CHECKING:
     from xarray import Dataset
