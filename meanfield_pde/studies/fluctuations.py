@@ -66,12 +66,12 @@ def fluctuations(
         As in `solve`; the start is added where it is missing.
     dt : float, optional
         Step of the particles, which feel all data; 0.01 where nothing is said. Without diffusion
-        the reference takes the same steps. With diffusion the bias of a step is part of the number.
+        or reaction the reference takes the same steps; else their bias is part of the number.
     seed : int, optional
         Seed of all randomness.
     reference : str
         The mean-field law: ``cloud`` (a rule of quadrature moved along the flow, without diffusion
-        only), ``density``, or ``auto``.
+        or reaction only), ``density``, or ``auto``.
     options : mapping, optional
         Arguments for `solve`.
 
