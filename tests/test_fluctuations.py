@@ -381,6 +381,9 @@ def test_wrong_arguments():
     refuses(call(problem=entropy), "risk", "none", "add a mf.Risk")
     cloud = replace(problem, initial=mf.Cloud([[0.0, 0.0]]))
     refuses(call(problem=cloud), "initial", "Cloud", "Grid.box")
+    rho = problem.initial
+    double = replace(problem, initial=mf.Density(rho.grid, 2 * rho.values))
+    refuses(call(problem=double), "initial must have mass 1", "got 2", "normalised()")
 
 
 def test_same_seed_same_numbers():
