@@ -503,6 +503,7 @@ def singular():
         (lambda: mf.BirthDeath(dt=0.0), "dt", "0", "0.01"),
         (lambda: mf.BirthDeath(batch=0), "batch", "0", "20 is a good number"),
         (lambda: mf.BirthDeath(batch=2, augmentation="x"), "augmentation", "'x'", "orbit"),
+        (lambda: mf.BirthDeath(augmentation="x"), "augmentation", "'x'", "orbit"),
         (lambda: mf.BirthDeath(reservoir=3), "reservoir must be", "int", "uniform"),
         (
             lambda: mf.BirthDeath(reservoir=mf.Cloud([1.0], [2.0])),

@@ -107,6 +107,16 @@ def test_a_wrong_gradient_is_still_refused():
         energy.drift(mf.Cloud(law("normal")))
 
 
+@pytest.mark.parametrize("n", [20, 1000])
+def test_a_kink_without_gradient_has_a_potential_and_no_force(n):
+    """Births without transport ask for values alone."""
+    energy, points = mf.Interaction(lambda dz: np.abs(dz[..., 0])), law("normal", n)[:, None]
+    exact = np.abs(points - points.T).mean(axis=1)
+    np.testing.assert_allclose(energy.potential(mf.Cloud(points)), exact, rtol=1e-13)
+    with pytest.raises(ValueError, match="give it by gradient="):
+        energy.drift(mf.Cloud(law("normal")))
+
+
 def test_what_is_found_does_not_depend_on_what_was_asked_before():
     clouds = [mf.Cloud(law(name)) for name in ("wide", "two atoms", "normal", "tiny")]
     asked, fresh = mf.Interaction(gaussian), [mf.Interaction(gaussian) for _ in clouds]

@@ -104,6 +104,21 @@ def test_noise_needs_the_density(linear):
     assert "Euler" in report.notes[-1] if noisy else "own grid is off by" in report.notes[-1]
 
 
+def test_a_reaction_needs_the_density():
+    """Outputs m x of linear units; V = 2 (m - 2) z tilts: m' = -2 (1 + alpha var) (m - 2)."""
+    data = mf.Data.gauss_hermite(dim=1, nodes=2, target=lambda x: 2 * x[..., 0])
+    start = mf.Density.gaussian(mf.Grid.box(-4, 6, 160), 0.0, 0.5)
+    flow = mf.GradientFlow(mf.Risk(mf.Unit.ridge("linear"), data), reaction=0.5)
+    problem = mf.Problem(flow, start, 0.5)
+    limit = limit_of(problem, flow.energy, np.array([0.0, 0.5]), 0.05, {})
+    mean = 2 - 2 * np.exp(-2 * (1 + 0.5 * 0.5) * 0.5)
+    np.testing.assert_allclose(limit.outputs[1], mean * data.x, atol=2e-3)
+    report = mf.fluctuations(problem, particles=[50], seeds=8)
+    assert report.passed
+    assert report.details["reference"] == "density on 320 cells"
+    refuses(lambda: mf.fluctuations(problem, reference="cloud"), "reference", "'cloud'", "use auto")
+
+
 PLANTED = {
     "N left out": lambda risk, n, gaps, level=0.95: right(risk, 1, gaps, level),
     "root of N": lambda risk, n, gaps, level=0.95: right(risk, int(n**0.5), gaps, level),
@@ -366,6 +381,9 @@ def test_wrong_arguments():
     refuses(call(problem=entropy), "risk", "none", "add a mf.Risk")
     cloud = replace(problem, initial=mf.Cloud([[0.0, 0.0]]))
     refuses(call(problem=cloud), "initial", "Cloud", "Grid.box")
+    rho = problem.initial
+    double = replace(problem, initial=mf.Density(rho.grid, 2 * rho.values))
+    refuses(call(problem=double), "initial must have mass 1", "got 2", "normalised()")
 
 
 def test_same_seed_same_numbers():

@@ -107,6 +107,18 @@ def late(t):
         (lambda: GradientFlow(ENERGY, reaction=-1.0), "reaction must be", "-1", "birth and death"),
         (lambda: GradientFlow(ENERGY, transport=False), "without transport", "got 0", "move"),
         (lambda: GradientFlow(ENERGY, entropic=True), "without a reaction", "True", "reaction=1"),
+        (
+            lambda: GradientFlow(ENERGY, reaction=1, entropic="no"),
+            "entropic",
+            "'no'",
+            "one of them",
+        ),
+        (
+            lambda: GradientFlow(ENERGY, reaction=1, transport=0),
+            "transport",
+            "got 0",
+            "one of them",
+        ),
         (lambda: GradientFlow(ENERGY, rate=late).speed(2.0), "rate at t = 2", "-1", "negative"),
         (lambda: GradientFlow(ENERGY, rate=late).clock(0, 2), "rate at t", "-0.25", "negative"),
         (

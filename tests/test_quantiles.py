@@ -49,6 +49,18 @@ def test_repulsion_spreads_them_evenly():
         np.testing.assert_allclose(cloud.points[:, 0], exact, atol=1e-8)
 
 
+@pytest.mark.parametrize("save", [[0.0], [0.5], [0.0, 0.3, 0.6, 1.0], [0.0, 0.3, 0.6, 1.0, 2.0]])
+def test_a_schedule_may_stand_still(save):
+    def rate(t):
+        return 0.0 if t < 0.6 else t - 0.6
+
+    found = mf.quantile_flow(mf.Problem(mf.GradientFlow(WELL, rate), START, 2.0), 20, save)
+    first = mf.quantile_flow(mf.Problem(mf.GradientFlow(WELL), START, 1.0), 20).clouds[0].points
+    for t, cloud in zip(save, found.clouds, strict=True):
+        passed = 0.5 * max(0.0, t - 0.6) ** 2
+        np.testing.assert_allclose(cloud.points, first * np.exp(-passed), rtol=1e-8, atol=1e-9)
+
+
 def test_transport_is_stuck_in_its_well():
     """In delta_-2: half of U(0) - U(4), up to the square of how far its least is from -2."""
     grid = mf.Grid.box(-5, 5, 400)

@@ -6,10 +6,10 @@ Euclidean space. The entropy's factor beta is the diffusion:
 its part of the equation is :math:`s \beta \Delta \mu`. The rate s(t), a learning-rate schedule, is
 a change of clock: the flow at time t is the flow of rate 1 at time :math:`\int_0^t s`.
 
-A reaction adds :math:`-s(t)\, \alpha\, (V_\mu - \int V_\mu\, d\mu)\, \mu`, birth and death,
-with V the first variation of the energy without its entropy, or with it (``entropic``). With both
-terms this is the gradient flow of the Wasserstein-Fisher-Rao metric, without transport that of
-Fisher and Rao.
+A reaction adds :math:`-s(t)\, \alpha\, (V_\mu - \bar V_\mu)\, \mu`, birth and death, with V the
+first variation of the energy without its entropy, or with it (``entropic``), and :math:`\bar V_\mu`
+its mean over the law, whatever the mass. With both terms this is the gradient flow of the
+Wasserstein-Fisher-Rao metric, without transport that of Fisher and Rao.
 """
 
 from __future__ import annotations

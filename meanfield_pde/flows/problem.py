@@ -114,11 +114,8 @@ def drawn(law: Law, n: int, rng: np.random.Generator) -> Array:
     ValueError
         If its mass is not 1, which the particles share among them.
     """
-    if isinstance(law, Density | Cloud) and abs(law.mass - 1) > 1e-5:
-        raise ValueError(
-            f"initial must have mass 1 for particles, got {law.mass:g}; "
-            "divide by the mass, as Density.normalised() does"
-        )
+    if isinstance(law, Density | Cloud):
+        require_shared(law)
     if isinstance(law, Cloud) and np.ptp(law.weights) == 0 and law.size == n:
         return law.points.copy()
     if isinstance(law, Density | Cloud):
@@ -130,6 +127,21 @@ def drawn(law: Law, n: int, rng: np.random.Generator) -> Array:
             "return one row a particle"
         )
     return points
+
+
+def require_shared(law: Density | Cloud) -> None:
+    """Refuse initial laws of a mass other than 1, which particles share among them.
+
+    Raises
+    ------
+    ValueError
+        If the mass is off by more than 1e-5.
+    """
+    if abs(law.mass - 1) > 1e-5:
+        raise ValueError(
+            f"initial must have mass 1 for particles, got {law.mass:g}; "
+            "divide by the mass, as Density.normalised() does"
+        )
 
 
 def require_gradient_flow(study: str, problem: Any) -> None:

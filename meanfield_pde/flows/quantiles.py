@@ -10,7 +10,7 @@ where a law is stuck.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,22 +87,17 @@ def quantile_flow(
     weights = np.full(levels, start.mass / levels)
     first = quantiles(start, (np.arange(levels) + 0.5) / levels)
 
-    def velocity(_: float, points: Any) -> Array:
-        return flow.energy.drift(Cloud(points, weights))[:, 0]
+    def velocity(_: float, places: Any) -> Array:
+        return flow.energy.drift(Cloud(places, weights))[:, 0]
 
-    span = 0.0, float(clocks[-1])
-    found = solve_ivp(
-        velocity, span, first, "DOP853", t_eval=clocks, rtol=TOLERANCE, atol=TOLERANCE
-    )
-    if not found.success:
-        raise RuntimeError(f"the quantiles could not be followed: {found.message}")
+    points = _followed(velocity, first, clocks)
     low, high = start.grid.lower[0], start.grid.upper[0]
-    if found.y.min() < low or found.y.max() > high:
+    if points.min() < low or points.max() > high:
         raise ValueError(
-            f"grid must hold the law at all times, got quantiles from {found.y.min():g} to "
-            f"{found.y.max():g} in [{low:g}, {high:g}]; make the box wider"
+            f"grid must hold the law at all times, got quantiles from {points.min():g} to "
+            f"{points.max():g} in [{low:g}, {high:g}]; make the box wider"
         )
-    clouds = tuple(Cloud(points, weights) for points in found.y.T)
+    clouds = tuple(Cloud(row, weights) for row in points)
     energy = np.array([flow.energy.smooth.value(cloud) for cloud in clouds])
     return QuantileFlow(times, clouds, energy)
 
@@ -122,6 +117,20 @@ def quantiles(rho: Density, levels: Array) -> Array:
     cell = np.searchsorted(below, wanted, side="right") - 1
     share = (wanted - below[cell]) / rho.masses[cell]
     return np.asarray(rho.grid.faces[0][cell] + share * rho.grid.spacing[0])
+
+
+def _followed(velocity: Callable[[float, Any], Array], first: Array, clocks: Array) -> Array:
+    """Solve for points (times, n) at clock times that may stand still, at 0 perhaps."""
+    rising = np.unique(clocks)
+    if rising[-1] == 0:
+        return np.tile(first, (len(clocks), 1))
+    span = 0.0, float(rising[-1])
+    found = solve_ivp(
+        velocity, span, first, "DOP853", t_eval=rising, rtol=TOLERANCE, atol=TOLERANCE
+    )
+    if not found.success:
+        raise RuntimeError(f"the quantiles could not be followed: {found.message}")
+    return np.asarray(found.y.T[np.searchsorted(rising, clocks)])
 
 
 def _start(problem: Problem) -> Density:

@@ -11,8 +11,12 @@ def require_reaction(reaction: float, entropic: bool, transport: bool) -> float:
     Raises
     ------
     ValueError
-        If it is negative or not finite, nothing moves, or there is no reaction to be entropic.
+        If it is negative or not finite, nothing moves, there is no reaction to be entropic, or one
+        of the two is neither True nor False.
     """
+    for name, value in (("entropic", entropic), ("transport", transport)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, got {value!r}; give one of them")
     remedy = "give a rate of birth and death, 0 for none"
     reaction = check.number("reaction", reaction, remedy, least=0)
     if not reaction and not transport:

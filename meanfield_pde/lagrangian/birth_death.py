@@ -84,7 +84,7 @@ class BirthDeath(Dynamics):
     name = "birth-death"
 
     def __post_init__(self) -> None:
-        _ = self.transport
+        _ = self.transport, SGD(self.dt, augmentation=self.augmentation)
         law = self.reservoir
         if law is not None and not isinstance(law, Density | Cloud) and not callable(law):
             raise ValueError(

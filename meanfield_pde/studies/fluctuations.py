@@ -23,7 +23,7 @@ from scipy.stats import chi2
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.problem import Problem
+from meanfield_pde.flows.problem import Problem, require_shared
 from meanfield_pde.lagrangian.dynamics import Langevin
 from meanfield_pde.lagrangian.simulate import simulate
 from meanfield_pde.measures import check
@@ -66,12 +66,12 @@ def fluctuations(
         As in `solve`; the start is added where it is missing.
     dt : float, optional
         Step of the particles, which feel all data; 0.01 where nothing is said. Without diffusion
-        the reference takes the same steps. With diffusion the bias of a step is part of the number.
+        or reaction the reference takes the same steps; else their bias is part of the number.
     seed : int, optional
         Seed of all randomness.
     reference : str
         The mean-field law: ``cloud`` (a rule of quadrature moved along the flow, without diffusion
-        only), ``density``, or ``auto``.
+        or reaction only), ``density``, or ``auto``.
     options : mapping, optional
         Arguments for `solve`.
 
@@ -88,8 +88,8 @@ def fluctuations(
     Raises
     ------
     ValueError
-        If an argument is wrong, there is no risk, or the initial law is not a density on a grid
-        of Z.
+        If an argument is wrong, there is no risk, or the initial law is not a density of mass 1 on
+        a grid of Z.
 
     Examples
     --------
@@ -236,6 +236,7 @@ def _required(problem: Problem) -> tuple[Risk, Density]:
             f"{'one on a chart' if isinstance(initial, Density) else type(initial).__name__}; "
             "put the initial law on a Grid.box or Grid.torus"
         )
+    require_shared(initial)
     return risk, initial
 
 

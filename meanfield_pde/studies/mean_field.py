@@ -1,11 +1,11 @@
 r"""Outputs of the mean-field law over time, with a measured error: what particles fluctuate about.
 
-Without diffusion a law at time t is the image of the first one, so a rule of quadrature for the
+By transport alone a law at time t is the image of the first one, so a rule of quadrature for the
 one becomes, moved, a rule for the other: a weighted cloud, with Gauss points in every cell of the
 initial density. It takes the particles' own Euler steps, whose error both then share. With
-diffusion the density solver gives the law. Either is refined once, for its error: more points in a
-cell, or half the spacing and a quarter of the tolerance. Each starts from the law that particles
-are drawn from, constant in every cell.
+diffusion or a reaction the density solver gives the law. Either is refined once, for its error:
+more points in a cell, or half the spacing and a quarter of the tolerance. Each starts from the law
+that particles are drawn from, constant in every cell.
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ def limit_of(
     options: Mapping[str, Any],
     reference: str = "auto",
 ) -> Limit:
-    """Find a law's outputs, by a cloud where there is no diffusion, else by the density.
+    """Find a law's outputs, by a cloud where transport is all there is, else by the density.
 
     Raises
     ------
     ValueError
-        If the reference is unknown, or is to be a cloud and there is diffusion.
+        If the reference is unknown, or is to be a cloud and there is diffusion or a reaction.
     """
     if reference not in REFERENCES:
         raise ValueError(
             f"reference must be one of {', '.join(REFERENCES)}, got {reference!r}; auto takes the "
-            "cloud wherever there is no diffusion"
+            "cloud wherever there is neither diffusion nor a reaction"
         )
     if reference == "cloud" and not _deterministic(problem):
         raise ValueError(
-            "reference must be density for a flow with diffusion, or on a polar grid, got 'cloud'; "
-            "or use auto"
+            "reference must be density for a flow with diffusion or a reaction, or on a polar "
+            "grid, got 'cloud'; or use auto"
         )
     if reference == "cloud" or (reference == "auto" and _deterministic(problem)):
         return _by_cloud(problem, risk, times, dt)
@@ -87,7 +87,8 @@ def limit_of(
 
 def _deterministic(problem: Problem) -> bool:
     assert isinstance(problem.initial, Density)
-    return not problem.flow.energy.beta and problem.initial.grid.chart is None
+    flow = problem.flow
+    return not (flow.energy.beta or flow.reaction) and problem.initial.grid.chart is None
 
 
 def _by_cloud(problem: Problem, risk: Risk, times: Array, dt: float) -> Limit:
