@@ -101,6 +101,7 @@ class KernelPayoff(Payoff):
 
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``-grad_x int f dnu`` and ``+grad_y int f dmu`` at the points of each cloud."""
+        self._pairs(mu.points[:1], nu.points[:1])  # derivatives would let another shape pass
         f, d, e = self.function, mu.dim, nu.dim
         in_x = Derivative("payoff", lambda z: f(z[..., e:], z[..., :e]), fixed=e)
         in_y = Derivative("payoff", lambda z: f(z[..., :d], z[..., d:]), fixed=d)
@@ -159,8 +160,11 @@ class ProductPayoff(Payoff):
 
     def __post_init__(self) -> None:
         remedy = "give pairs such as [(lambda x: np.cos(x[..., 0]), lambda y: np.sin(y[..., 0]))]"
-        terms = tuple(tuple(term) for term in self.terms)
-        if not terms or any(len(term) != 2 or not all(map(callable, term)) for term in terms):
+        try:
+            terms = tuple((a, b) for a, b in self.terms)
+        except (TypeError, ValueError):
+            terms = ()
+        if not terms or not all(callable(a) and callable(b) for a, b in terms):
             raise ValueError(f"terms must be pairs of functions, got {self.terms!r}; {remedy}")
         object.__setattr__(self, "terms", terms)
         factors = tuple(
@@ -171,11 +175,11 @@ class ProductPayoff(Payoff):
 
     def discretise(self, first: Grid, second: Grid) -> PayoffMatrix:
         """Evaluate the factors at the cell centres."""
+        x, y = first.points.reshape(-1, first.dim), second.points.reshape(-1, second.dim)
+        left, right = self._values(x, y)
         for a, b in self.terms:
             _require_periodic("first", a, first)
             _require_periodic("second", b, second)
-        x, y = first.points.reshape(-1, first.dim), second.points.reshape(-1, second.dim)
-        left, right = self._values(x, y)
         return LowRankMatrix.of(first, second, left.T, right.T)
 
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
