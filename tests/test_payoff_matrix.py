@@ -102,6 +102,19 @@ def test_large_payoffs_are_never_held(monkeypatch):
     refuses(lambda: mf.KernelPayoff(rough).on(*few), "payoff", "10000", "ProductPayoff")
 
 
+def test_charts_are_refused():
+    """Their coordinates are none of the parameters that a payoff is a function of."""
+    plane, line = mf.Grid.polar(2.0, (8, 8)), mf.Grid.box(0, 1, 8)
+    game = mf.ZeroSumGame(lambda x, y: x[..., 0] * y[..., 0], beta=0.1)
+    p, q = mf.Density.uniform(plane), mf.Density.uniform(line)
+    for use in (
+        lambda: mf.nash(game, (plane, line)),
+        lambda: mf.game_value(game.payoff, (line, plane)),
+        lambda: mf.nikaido_isoda(game, p, q),
+    ):
+        refuses(use, "grids", "Polar", "Grid.box")
+
+
 def test_terms_that_are_no_pairs_of_functions_are_refused():
     for terms in (3, [], [np.cos, np.sin], (np.cos, np.sin), [(np.cos,)], [(np.cos, 1.0)], ["ab"]):
         refuses(lambda terms=terms: mf.ProductPayoff(terms), "terms", "pairs", "np.sin")

@@ -39,8 +39,14 @@ class Payoff(ABC):
         ------
         ValueError
             If it is not finite there, has the wrong shape, not the period of a torus, or too many
-            values for its rank.
+            values for its rank, or a grid has a chart.
         """
+        for grid in (first, second):
+            if grid.chart is not None:
+                raise ValueError(
+                    f"grids must have no chart in a game, got {type(grid.chart).__name__}; use "
+                    "Grid.box or Grid.torus"
+                )
         kept = _matrices.get(self)
         if kept is None or kept[:2] != (first, second):
             kept = (first, second, self.discretise(first, second))
