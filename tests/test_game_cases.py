@@ -139,8 +139,12 @@ def test_error_names_file_key_and_remedy(tmp_path, bad):
 
 def test_players_come_in_pairs(tmp_path):
     alone = GAME[: GAME.rindex("[[player]]")] + GAME[GAME.index("[simulate]") :]
-    with pytest.raises(mf.CaseError, match="player must have 2 entries, got 1"):
+    with pytest.raises(mf.CaseError, match="player must have 2 entries, got 1$"):
         mf.load_case(write(tmp_path, alone))
+    third = GAME[GAME.rindex("[[player]]") : GAME.index("[simulate]")]
+    crowd = GAME.replace("[simulate]", third + "[simulate]")
+    with pytest.raises(mf.CaseError, match="player must have 2 entries, got 3$"):
+        mf.load_case(write(tmp_path, crowd))
 
 
 def test_what_a_case_lacks_names_both_kinds(tmp_path):
@@ -212,9 +216,10 @@ def test_compare_writes_both_players(tmp_path):
     assert {row["player"] for row in told["rows"]} == {"first", "second", "both"}
 
 
-@pytest.mark.parametrize("verb", ["convergence", "discover"])
+@pytest.mark.parametrize("verb", ["convergence", "discover", "fluctuations", "sweep"])
 def test_commands_of_one_law_refuse_games(tmp_path, verb):
-    result = call(verb, "game-cycle", "-o", tmp_path)
+    over = ["--over", "particles=10,20"] if verb == "sweep" else []
+    result = call(verb, "game-cycle", "-o", tmp_path, *over)
     require_message(result, 2, "game-cycle.toml", f"{verb} is for the gradient flow of one law")
     assert len(result.stderr.splitlines()) == 1
 

@@ -80,6 +80,20 @@ def test_rock_paper_scissors():
     assert np.allclose(found.second.values, 1 / 3)
 
 
+@pytest.mark.parametrize(("size", "offset"), [(1.0, 0.0), (1e-10, 0.0), (1e10, 0.0), (1.0, 1e5)])
+def test_value_of_a_payoff_of_any_size(size, offset):
+    """A diagonal game with entries 1, 2, 3: its value is 1 / (1 + 1/2 + 1/3)."""
+    wins, cells = np.diag([1.0, 2.0, 3.0]), mf.Grid.box(0, 3, 3)
+
+    def payoff(x, y):
+        return offset + size * wins[x[..., 0].astype(int), y[..., 0].astype(int)]
+
+    found = mf.game_value(mf.KernelPayoff(payoff), (cells, cells))
+    assert (found.value - offset) / size == pytest.approx(6 / 11, abs=1e-10)
+    assert np.allclose(found.first.values, np.array([6, 3, 2]) / 11, atol=1e-9)
+    assert abs(found.gap) <= 1e-10 * size
+
+
 def test_entropic_equilibria_approach_the_value():
     grid = circle(48)
     value = mf.game_value(mf.KernelPayoff(payoff_c), (grid, grid)).value

@@ -224,6 +224,12 @@ def test_wrong_arguments(options, argument, got, remedy):
     refuses(lambda: mf.simulate(problem, **options), argument, got, remedy)
 
 
+def test_payoffs_of_the_wrong_shape_or_without_numbers():
+    """The shape (..., 1) has derivatives, too, and is refused before them."""
+    shape = game(lambda x, y: np.cos(x - y))
+    refuses(lambda: mf.simulate(shape, 10), "payoff must map", "(1, 1, 1)", "sum over")
+
+
 def test_entropy_cannot_react():
     problem = game(reaction=1.0, entropic=True)
     refuses(lambda: mf.simulate(problem, 10), "entropic", "True", "mf.solve")

@@ -42,6 +42,30 @@ def test_best_answers_lie_between_centres(grid):
     assert mf.nikaido_isoda(game, rho, rho) == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_higher_wall_may_have_the_lower_cell():
+    """f falls from 1 at the left wall, and its centres are highest at the right one."""
+
+    def f(y):
+        return (np.exp(-20 * y) + 0.6 * y**4)[..., 0]
+
+    rho = mf.Density.uniform(mf.Grid.box(0, 1, 10))
+    centres = f(rho.grid.points)
+    assert centres.argmax() == 9
+    gap = mf.nikaido_isoda(mf.ZeroSumGame(lambda x, y: f(y) + 0 * x[..., 0]), rho, rho)
+    assert gap == pytest.approx(1 - centres.mean(), abs=1e-12)
+
+
+def test_the_best_of_many_maxima():
+    """20 maxima in reach of the best one, which is among the last."""
+
+    def f(y):
+        return (np.cos(20 * (y - 5.8)) + 1e-3 * np.cos(y - 5.8))[..., 0]
+
+    rho = mf.Density.uniform(mf.Grid.torus(0, 2 * np.pi, 200))
+    gap = mf.nikaido_isoda(mf.ZeroSumGame(lambda x, y: f(y) + 0 * x[..., 0]), rho, rho)
+    assert gap == pytest.approx(1.001, abs=1e-6)
+
+
 def test_entropic_best_answers():
     """No law beats the Gibbs law, and the gap is what both win by theirs."""
     game, grid = mf.ZeroSumGame(payoff_c, beta=0.4), circle(48)

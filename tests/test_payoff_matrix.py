@@ -102,6 +102,37 @@ def test_large_payoffs_are_never_held(monkeypatch):
     refuses(lambda: mf.KernelPayoff(rough).on(*few), "payoff", "10000", "ProductPayoff")
 
 
+def test_charts_are_refused():
+    """Their coordinates are none of the parameters that a payoff is a function of."""
+    plane, line = mf.Grid.polar(2.0, (8, 8)), mf.Grid.box(0, 1, 8)
+    game = mf.ZeroSumGame(lambda x, y: x[..., 0] * y[..., 0], beta=0.1)
+    p, q = mf.Density.uniform(plane), mf.Density.uniform(line)
+    for use in (
+        lambda: mf.nash(game, (plane, line)),
+        lambda: mf.game_value(game.payoff, (line, plane)),
+        lambda: mf.nikaido_isoda(game, p, q),
+    ):
+        refuses(use, "grids", "Polar", "Grid.box")
+
+
+def test_terms_that_are_no_pairs_of_functions_are_refused():
+    for terms in (3, [], [np.cos, np.sin], (np.cos, np.sin), [(np.cos,)], [(np.cos, 1.0)], ["ab"]):
+        refuses(lambda terms=terms: mf.ProductPayoff(terms), "terms", "pairs", "np.sin")
+
+
+def test_factors_without_a_value_are_no_matter_of_periods():
+    torus = mf.Grid.torus(0, 2 * np.pi, 16)
+
+    def wave(x):
+        return np.cos(x[..., 0])
+
+    def root(x):
+        return np.where(wave(x) > 0, wave(x), np.nan)
+
+    f = mf.ProductPayoff([(wave, wave), (root, wave)])
+    refuses(lambda: f.on(torus, torus), "factor 1", "nan", "singularity")
+
+
 def test_payoffs_without_the_period_are_refused():
     box, torus = mf.Grid.box(-1, 1, 20), circle(20)
     f = mf.KernelPayoff(lambda x, y: (x * y)[..., 0])

@@ -139,7 +139,9 @@ def _wanted(detail: ErrorDetails) -> str:
         case "model_type" | "model_attributes_type":
             return "must be a table"
         case "too_short" if context["min_length"] > 1:
-            return f"must have {context['min_length']} entries, got {context['actual_length']}"
+            return f"must have {context['min_length']} entries"
+        case "too_long":
+            return f"must have {context['max_length']} entries"
         case "too_short":
             return "must not be empty"
         case _:
@@ -158,6 +160,8 @@ def _got(detail: ErrorDetails) -> str:
     given = detail["input"]
     if detail["type"] == "union_tag_invalid":
         given = detail["ctx"]["tag"]
+    if detail["type"] in ("too_short", "too_long"):
+        given = detail["ctx"]["actual_length"]
     text = repr(given)
     return f", got {text if len(text) <= 60 else text[:57] + '...'}" if text != "''" else ""
 

@@ -44,8 +44,14 @@ class Payoff(ABC):
         ------
         ValueError
             If it is not finite there, has the wrong shape, not the period of a torus, or too many
-            values for its rank.
+            values for its rank, or a grid has a chart.
         """
+        for grid in (first, second):
+            if grid.chart is not None:
+                raise ValueError(
+                    f"grids must have no chart in a game, got {type(grid.chart).__name__}; use "
+                    "Grid.box or Grid.torus"
+                )
         kept = _matrices.get(self)
         if kept is None or kept[:2] != (first, second):
             kept = (first, second, self.discretise(first, second))
@@ -106,6 +112,7 @@ class KernelPayoff(Payoff):
 
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:
         """``-grad_x int f dnu`` and ``+grad_y int f dmu`` at the points of each cloud."""
+        self._pairs(mu.points[:1], nu.points[:1])  # derivatives would let another shape pass
         f, d, e = self.function, mu.dim, nu.dim
         in_x = Derivative("payoff", lambda z: f(z[..., e:], z[..., :e]), fixed=e)
         in_y = Derivative("payoff", lambda z: f(z[..., :d], z[..., d:]), fixed=d)
@@ -174,8 +181,11 @@ class ProductPayoff(Payoff):
 
     def __post_init__(self) -> None:
         remedy = "give pairs such as [(lambda x: np.cos(x[..., 0]), lambda y: np.sin(y[..., 0]))]"
-        terms = tuple(tuple(term) for term in self.terms)
-        if not terms or any(len(term) != 2 or not all(map(callable, term)) for term in terms):
+        try:
+            terms = tuple((a, b) for a, b in self.terms)
+        except (TypeError, ValueError):
+            terms = ()
+        if not terms or not all(callable(a) and callable(b) for a, b in terms):
             raise ValueError(f"terms must be pairs of functions, got {self.terms!r}; {remedy}")
         object.__setattr__(self, "terms", terms)
         factors = tuple(
@@ -186,11 +196,11 @@ class ProductPayoff(Payoff):
 
     def discretise(self, first: Grid, second: Grid) -> PayoffMatrix:
         """Evaluate the factors at the cell centres."""
+        x, y = first.points.reshape(-1, first.dim), second.points.reshape(-1, second.dim)
+        left, right = self._values(x, y)
         for a, b in self.terms:
             _require_periodic("first", a, first)
             _require_periodic("second", b, second)
-        x, y = first.points.reshape(-1, first.dim), second.points.reshape(-1, second.dim)
-        left, right = self._values(x, y)
         return LowRankMatrix.of(first, second, left.T, right.T)
 
     def drifts(self, mu: Cloud, nu: Cloud) -> tuple[Array, Array]:

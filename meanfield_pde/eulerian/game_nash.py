@@ -152,10 +152,14 @@ def game_value(payoff: Payoff, grids: Grids) -> GameValue:
         )
     matrix = payoff.on(first, second)
     left, right = matrix.factors()
+    values = right @ left.T
+    low, high = float(values.min()), float(values.max())
+    # The solver's tolerances are absolute: it gets values in [-1, 1].
+    values = (values - 0.5 * (low + high)) / max(0.5 * (high - low), np.finfo(float).tiny)
     # The least v with C^T p <= v, over laws p; the multipliers are the other player's strategy.
     solved = linprog(
         np.concatenate([np.zeros(n), [1.0]]),
-        A_ub=np.hstack([right @ left.T, -np.ones((m, 1))]),
+        A_ub=np.hstack([values, -np.ones((m, 1))]),
         b_ub=np.zeros(m),
         A_eq=np.concatenate([np.ones(n), [0.0]])[None],
         b_eq=[1.0],

@@ -96,14 +96,18 @@ def entropic_gap(game: ZeroSumGame, p: Density, q: Density) -> float:
 def highest(function: Callable[[Array], Array], grid: Grid, values: Array) -> float:
     """Maximum of a function of points (n, d) over the box of a grid, from its values at centres.
 
-    The cells that are highest among their neighbours, and no further below the best than that is
-    above its neighbours, are searched in ever smaller windows.
+    The cells that are highest among their neighbours, and no further below the best than they are
+    above their neighbours, are searched in ever smaller windows: the highest, if there are many.
     """
     best = float(values.max())
-    rises = [values - np.roll(values, s, axis=a) for a in range(grid.dim) for s in (1, -1)]
-    steepest = np.max(rises, axis=0).ravel()[values.argmax()]
-    peaks = (np.min(rises, axis=0) >= 0) & (values >= best - steepest)
-    middle = grid.points[peaks][:PEAKS]
+    padded = np.pad(values, 1, mode="wrap" if grid.periodic else "edge")
+    inside = tuple(slice(1, -1) for _ in range(grid.dim))
+    sides = [[np.roll(padded, s, axis=a)[inside] for s in (1, -1)] for a in range(grid.dim)]
+    rises = values - np.array(sides)
+    reach = values + rises.max(axis=1).sum(axis=0)
+    peaks = np.flatnonzero((rises.min(axis=(0, 1)) >= 0) & (reach >= best))
+    order = np.argsort(-values.ravel()[peaks], kind="stable")
+    middle = grid.points.reshape(-1, grid.dim)[peaks[order[:PEAKS]]]
     lower, upper, width = np.array(grid.lower), np.array(grid.upper), np.array(grid.spacing)
     offsets = np.stack(np.meshgrid(*[np.linspace(-1.0, 1.0, 9)] * grid.dim), axis=-1)
     for _ in range(ZOOMS):

@@ -23,7 +23,7 @@ from scipy.stats import chi2
 from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.variants import plain_risk
 from meanfield_pde.eulerian.solve import solve
-from meanfield_pde.flows.problem import Problem, require_shared
+from meanfield_pde.flows.problem import Problem, require_gradient_flow, require_shared
 from meanfield_pde.lagrangian.dynamics import Langevin
 from meanfield_pde.lagrangian.simulate import simulate
 from meanfield_pde.measures import check
@@ -258,6 +258,7 @@ def _resolved(
         seed = own["seed"] if seed is None else seed
         problem = problem.problem
     check.instance("problem", problem, Problem, "write mf.Problem(...) or mf.load_case(name)")
+    require_gradient_flow("fluctuations", problem)
     dt = check.number("dt", 0.01 if dt is None else dt, "0.01 is a good number", above=0)
     seed = check.count("seed", seed or 0, "any whole number from 0 will do", least=0)
     # The law is compared with particles, which know no symmetry of the solver.

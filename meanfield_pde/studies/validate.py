@@ -152,9 +152,9 @@ def _expected(
             )
         lacking = [need for need in known[name].needs if not has[need]]
         if lacking:
+            remedy = "pass group=, or drop the claim" if "group" in has else "drop the claim"
             raise ValueError(
-                f"claim {name} needs {' and '.join(lacking)}, got a problem without; "
-                "pass group=, or drop the claim"
+                f"claim {name} needs {' and '.join(lacking)}, got a problem without; {remedy}"
             )
     return wanted
 
