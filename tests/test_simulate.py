@@ -574,3 +574,19 @@ def test_projected_noise_is_refused_where_it_has_no_meaning():
     refuses(lambda: mf.solve(mf.Problem(flow, start, 1.0)), "noise", "swap", "fixed subspace")
     refuses(lambda: mf.simulate(mf.Problem(flow, line, 1.0), 1), "swap", "dimension 1", "acting")
     refuses(lambda: mf.GradientFlow(WELL, noise="swap"), "noise", "str", "E^G")
+
+
+def test_what_lacks_the_period_of_a_torus_is_refused():
+    circle = mf.Density.uniform(mf.Grid.torus(-np.pi, np.pi, 32))
+    well = mf.Potential(lambda z: (z**2).sum(-1))
+    pairs = mf.Interaction(lambda dz: (dz**2).sum(-1))
+    product = mf.ZeroSumGame(lambda x, y: (x * y)[..., 0])
+    for flow, initial in (
+        (mf.GradientFlow(well), circle),
+        (mf.GradientFlow(pairs), circle),
+        (product, (circle, circle)),
+    ):
+        problem = mf.Problem(flow, initial, t1=1.0)
+        for compute in (mf.solve, lambda p: mf.simulate(p, particles=10)):
+            with pytest.raises(ValueError, match="period"):
+                compute(problem)

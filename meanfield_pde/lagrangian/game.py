@@ -62,6 +62,8 @@ def play(
     )
     generators = list(zip(one, other, strict=True))
     p0, q0 = problem.initial
+    if isinstance(p0, Density) and isinstance(q0, Density):
+        problem.flow.payoff.on(p0.grid, q0.grid)  # refuses what lacks the period of a torus
     clouds = [(drawn(p0, particles, a), drawn(q0, particles, b)) for a, b in generators]
     saved: list[list[Clouds]] = []
     with progress_bar("particles", problem.t1, progress) as report:

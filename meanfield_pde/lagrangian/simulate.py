@@ -215,6 +215,8 @@ def simulate(
     energy = problem.flow.energy.smooth
     chosen.prepare(energy)
     times = problem.save_times(save)
+    if isinstance(problem.initial, Density) and problem.initial.grid.periodic:
+        energy.on(problem.initial.grid)  # refuses what lacks the period
     generators = [np.random.default_rng([seed, replica]) for replica in range(seeds)]
     clouds = [problem.draw(particles, rng) for rng in generators]
     require_apart(problem.flow, clouds[0].shape[1])
