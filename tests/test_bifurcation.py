@@ -113,8 +113,9 @@ def test_a_network_has_one_law():
         assert order == pytest.approx(law.mean()[0], abs=1e-8)
 
 
-def tilted_mean(mean, beta, x=np.linspace(-6, 6, 4001)):
+def tilted_mean(mean, beta):
     """Mean of the Gibbs law of a tilted double well with a pull to the given mean, and slope."""
+    x = np.linspace(-6, 6, 4001)
     rho = np.exp(-(0.25 * x**4 - 0.5 * x**2 - 0.05 * x + 0.5 * (x - mean) ** 2) / beta)
     rho /= rho.sum()
     found = float(rho @ x)

@@ -402,7 +402,7 @@ def _report(
         if critical
         else "The disordered law does not change stability here.",
         *(
-            f"It jumps between {low.value:g} and {high.value:g}: the laws on either side are others."
+            f"It jumps between {low.value:g} and {high.value:g}: laws on either side are others."
             for low, high, value in changes
             if value is None
         ),
