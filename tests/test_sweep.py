@@ -15,6 +15,7 @@ from reference import refuses
 from test_cli import call, names, require_message
 
 import meanfield_pde as mf
+from meanfield_pde.plot import sweep_figure
 from meanfield_pde.studies import ensemble, points, tasks
 from meanfield_pde.studies.axes import Axis, parse_axes
 from meanfield_pde.studies.tasks import Lost, Workplace, carry_out
@@ -486,6 +487,14 @@ def test_command_of_moments(tmp_path):
     )
     found = {path.name for path in tmp_path.iterdir()}
     assert found >= {"moments.json", "moments.txt", "moments.png", "sweep.nc"}
+
+
+def test_the_legend_of_many_axes_lies_within_the_figure():
+    over = {**SMALL, "simulate.dt": [0.1, 0.2]}
+    figure = sweep_figure(mf.sweep(case(), over, 2))
+    figure.draw_without_rendering()
+    box, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
 
 
 def test_command_that_fails(tmp_path, monkeypatch):
