@@ -13,6 +13,7 @@ from problems import (
     half_square,
     kuramoto_order,
 )
+from scipy.optimize import root
 from scipy.special import i0
 from test_cli import call, require_message
 from xarray import open_dataset
@@ -110,6 +111,65 @@ def test_a_network_has_one_law():
     for beta, order in zip((0.05, 0.1, 0.2), report.details["disordered"]["order"], strict=True):
         law = mf.gibbs(risk + beta * mf.Entropy(), grid)
         assert order == pytest.approx(law.mean()[0], abs=1e-8)
+
+
+def tilted_mean(mean, beta):
+    """Mean of the Gibbs law of a tilted double well with a pull to the given mean, and slope."""
+    x = np.linspace(-6, 6, 4001)
+    rho = np.exp(-(0.25 * x**4 - 0.5 * x**2 - 0.05 * x + 0.5 * (x - mean) ** 2) / beta)
+    rho /= rho.sum()
+    found = float(rho @ x)
+    return found, float(rho @ (x - found) ** 2) / beta
+
+
+def test_a_law_that_ends_at_a_fold():
+    """The unstable law and the one beside it end together; beyond there is one law alone."""
+    grid = mf.Grid.box(-3.5, 3.5, 100)
+    tilted = mf.Potential(lambda z: (0.25 * z**4 - 0.5 * z**2 - 0.05 * z).sum(-1))
+
+    def family(beta):
+        return tilted + mf.Interaction(half_square) + beta * mf.Entropy()
+
+    def misfit(place):
+        mean, slope = tilted_mean(*place)
+        return [mean - place[0], slope - 1]
+
+    mean, fold = root(misfit, [-0.4, 0.3]).x
+    report = mf.bifurcation(family, np.linspace(0.2, 0.6, 6).tolist(), grid)
+    flat, ordered, opposite = (report.details[key] for key in module.BRANCHES)
+    assert report.passed
+    assert report.details["critical"] == pytest.approx([fold], abs=1e-5)
+    assert max(flat["order"][:2]) < 0 < min(flat["order"][2:])
+    assert opposite["parameter"] == ordered["parameter"] == flat["parameter"][:2]
+    for branch in (flat, ordered, opposite):
+        for beta, found in zip(branch["parameter"], branch["order"], strict=True):
+            assert found == pytest.approx(tilted_mean(found, beta)[0], abs=1e-5)
+
+
+def test_a_family_that_jumps_has_no_critical_value_there():
+    def family(value):
+        return desai_zwanzig_energy(1.5 if value > 0.5 else 0.1, 0.3)
+
+    grid = mf.Grid.box(-3.5, 3.5, 64)
+    report = mf.bifurcation(family, [0.2, 0.4, 0.6], grid)
+    assert report.details["critical"] == []
+    assert any("jumps between 0.4 and 0.6" in note for note in report.notes)
+    with pytest.raises(mf.GibbsError, match="jumps between 0.2 and 0.6"):
+        mf.critical_value(family, (0.2, 0.6), grid)
+
+
+def test_laws_that_the_order_does_not_see():
+    """Of a kernel with the second wave alone the first moment vanishes on either side."""
+    second = mf.Interaction(lambda dz: -np.cos(2 * dz[..., 0]))
+    report = mf.bifurcation(
+        lambda K: K * second + 1.0 * mf.Entropy(), [1.5, 2.5, 3.0], circle(64), name="K"
+    )
+    assert report.passed
+    assert report.details["ordered"]["parameter"] == [2.5, 3.0]
+    free = [
+        0.5 * K * (r := kuramoto_order(K)) ** 2 - np.log(2 * np.pi * i0(K * r)) for K in (2.5, 3.0)
+    ]
+    np.testing.assert_allclose(report.details["ordered"]["free_energy"], free, atol=1e-8)
 
 
 def test_wrong_input():

@@ -285,6 +285,13 @@ def test_claims_hold_and_a_faulty_solver_fails(name, monkeypatch):
     assert not mf.validate(given, claims=[name]).passed
 
 
+def test_quantiles_of_a_law_that_starts_near_its_rest():
+    """A clock 10 % fast moves it by less than the tolerance; the control has to fail."""
+    given = problem(ATTRACTION - 0.5 * ABSOLUTE, box(2.0)(160), cov=0.0625)
+    report = mf.validate(given, claims=["exact-quantiles"])
+    assert report.passed, report.text()
+
+
 def test_claims_need_their_class():
     double = mf.Potential(lambda z: z[..., 0] ** 4 - z[..., 0] ** 2) + 0.2 * mf.Entropy()
     for name in (*PROVED, "modes-grow"):

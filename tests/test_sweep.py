@@ -15,6 +15,7 @@ from reference import refuses
 from test_cli import call, names, require_message
 
 import meanfield_pde as mf
+from meanfield_pde.plot import sweep_figure
 from meanfield_pde.studies import ensemble, points, tasks
 from meanfield_pde.studies.axes import Axis, parse_axes
 from meanfield_pde.studies.tasks import Lost, Workplace, carry_out
@@ -139,6 +140,33 @@ def threads():
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
+def test_threads_of_a_worker_take_turns(monkeypatch):
+    """Energies remember what they have checked, so that two runs at once would meet there."""
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(tasks, "busy", [], raising=False)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None
+    ) as cluster:
+        place = Workplace("dask", scheduler=cluster.scheduler_address)
+        found = carry_out(others_at_once, range(8), place, lambda task: None, lambda task: 1.0)
+    assert [int(result["others"]) for result in found.values()] == [0] * 8
+
+
+def others_at_once(task):
+    others = len(tasks.busy)
+    tasks.busy.append(task)
+    time.sleep(0.02)
+    tasks.busy.remove(task)
+    return {"others": np.array(others)}
+
+
+def test_an_address_that_is_none_is_refused_before_a_client_hangs():
+    place = Workplace("dask", scheduler="nonsense")
+    with pytest.raises(mf.StorageError, match="no Dask scheduler answers at nonsense .*port"):
+        carry_out(others_at_once, range(2), place, lambda task: None, lambda task: 1.0)
+
+
 def test_tasks_have_one_thread_of_linear_algebra():
     from threadpoolctl import threadpool_limits
 
@@ -235,10 +263,11 @@ def test_another_case_is_not_taken_from_the_folder(tmp_path, monkeypatch):
     assert runs() == 4
 
 
-def test_a_file_that_holds_something_else_is_named(tmp_path):
+@pytest.mark.parametrize("keep", [0, 200])
+def test_a_file_that_holds_something_else_is_named(tmp_path, keep):
     mf.sweep(case(), {"particles": [4]}, 1, folder=tmp_path)
     (path,) = tmp_path.glob("runs/*.npz")
-    path.write_bytes(b"not this")
+    path.write_bytes(path.read_bytes()[:keep])  # as a copy that was cut off
     with pytest.raises(mf.StorageError, match=rf"{path.name} holds no results .*; delete it"):
         mf.sweep(case(), {"particles": [4]}, 1, folder=tmp_path)
 
@@ -366,6 +395,7 @@ def test_bad_axes_are_refused(tmp_path, text, argument, got, remedy):
         (lambda: mf.sweep(3, {"particles": [4]}), "case", "got int", "load_case"),
         (lambda: mf.sweep(case(), {}), "over", "got none", "for example"),
         (lambda: mf.sweep(case(), ["t1=1", "t1=2"]), "over", "got t1, t1", "for example"),
+        (lambda: mf.sweep(case(), {1: [4]}), "over", "got 1", "by a text"),
         (lambda: mf.sweep(case(), {"particles": 4}), "particles", "got 4", "[4]"),
         (lambda: mf.sweep(case(), {"t1": [np.nan]}), "over", "got nan", "change"),
         (lambda: mf.sweep(case("save=2"), {"t1": [0.2, 0.3]}), "saved times", "t1=0.3", "apart"),
@@ -457,6 +487,14 @@ def test_command_of_moments(tmp_path):
     )
     found = {path.name for path in tmp_path.iterdir()}
     assert found >= {"moments.json", "moments.txt", "moments.png", "sweep.nc"}
+
+
+def test_the_legend_of_many_axes_lies_within_the_figure():
+    over = {**SMALL, "simulate.dt": [0.1, 0.2]}
+    figure = sweep_figure(mf.sweep(case(), over, 2))
+    figure.draw_without_rendering()
+    box, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
 
 
 def test_command_that_fails(tmp_path, monkeypatch):

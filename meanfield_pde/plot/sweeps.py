@@ -165,7 +165,8 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     handles, labels = panels[0].get_legend_handles_labels() if panels else ([], [])
     if handles:
-        columns = min(len(labels), 4)
+        widest = 0.6 + 0.085 * max(map(len, labels))  # inches, with the handle
+        columns = max(1, min(len(labels), 4, int(figure.get_figwidth() / widest)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 

@@ -53,6 +53,10 @@ class Axis:
         ValueError
             If the key can be no axis, or the values cannot be read, are none or repeat.
         """
+        if not isinstance(key, str):
+            raise ValueError(
+                f"over must name keys of a case, got {key!r}; name one by a text, such as particles"
+            )
         key = PARTICLES if key.strip() == f"simulate.{PARTICLES}" else key.strip()
         if not key or key in OWN:
             remedy = OWN.get(key, "name a key of the case, such as particles")

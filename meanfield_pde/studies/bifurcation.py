@@ -23,6 +23,7 @@ from meanfield_pde.eulerian.gibbs import GibbsError, gibbs
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
+from meanfield_pde.measures.distance import l1
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.studies.relaxation import symmetrised_generator
 from meanfield_pde.studies.report import Report
@@ -43,9 +44,11 @@ ITERATIONS = 60
 NEUTRAL = 1e-7
 """Growth rate, relative to the fastest decay of diffusion alone, that counts as none."""
 APART = 1e-3
-"""Difference of the order parameter from which two laws count as two."""
+"""L1 distance of two laws, or difference of their order parameters, that makes them two."""
 TIED = 1e-12
 """Difference of free energies, relative to max(1, |F|), that counts as none."""
+VANISHED = 1e-3
+"""Growth rate, relative to those on either side, that counts as none at a critical value."""
 SINGULAR = 1e-9
 LEAN = 0.9
 
@@ -124,7 +127,7 @@ def bifurcation(
     order = _order(grid) if order is None else order
     flat = [_disordered(family, value, grid) for value in places]
     worst = int(np.argmax([rest.growth / rest.neutral for rest in flat]))
-    ways = [_ordered(family, flat, worst, sign, order) for sign in (1.0, -1.0)]
+    ways = [_ordered(family, flat, worst, sign) for sign in (1.0, -1.0)]
     seeds = [next(rest for rest in way if rest.value == places[worst]) for way in ways if way]
     if len(seeds) == 2:
         heights = [order(seed.law) for seed in seeds]
@@ -132,7 +135,7 @@ def bifurcation(
         ways = ways if np.ptp(heights) > APART else ways[:1]
     branches = dict(zip(BRANCHES, [flat, *(way for way in ways if way)], strict=False))
     changes = [
-        _change(family, low, high, grid)
+        (low, high, _change(family, low, high, grid))
         for low, high in zip(flat, flat[1:], strict=False)
         if (low.growth > 0) != (high.growth > 0)
     ]
@@ -162,6 +165,8 @@ def critical_value(
     ------
     ValueError
         If the growth rate does not change sign.
+    GibbsError
+        If it changes sign where the law jumps, and vanishes nowhere.
 
     Examples
     --------
@@ -171,6 +176,7 @@ def critical_value(
     >>> round(critical_value(lambda K: K * pull + 1.0 * mf.Entropy(), (1.0, 4.0), circle), 2)
     2.0
     """
+    tolerance = check.number("tolerance", tolerance, "1e-8 is usual", above=0)
     ends = [_disordered(family, value, grid) for value in _values(bracket)]
     low, high = ends[0], ends[-1]
     if low.growth * high.growth > 0:
@@ -178,7 +184,13 @@ def critical_value(
             f"bracket must enclose a change of stability, got growth rates {low.growth:.3g} and "
             f"{high.growth:.3g} at {low.value:g} and {high.value:g}; widen it"
         )
-    return _change(family, low, high, grid, tolerance)
+    found = _change(family, low, high, grid, tolerance)
+    if found is None:
+        raise GibbsError(
+            f"the disordered law jumps between {low.value:g} and {high.value:g}, and its growth "
+            "rate vanishes nowhere; draw the diagram with mf.bifurcation"
+        )
+    return found
 
 
 def bifurcation_dataset(report: Report) -> Dataset:
@@ -225,7 +237,8 @@ def _order(grid: Grid) -> Order:
 def _disordered(family: Family, value: float, grid: Grid) -> Rest:
     energy = _energy(family, value, grid)
     fixed = energy.smooth_on(grid).potential(np.zeros(grid.shape))
-    found = _rest(energy, value, Density(grid, _gibbs(fixed, energy.beta, grid)))
+    start = Density(grid, _gibbs(fixed, energy.beta, grid))
+    found = _rest(energy, value, start) or _settled(energy, value, start)
     if found is None:
         raise GibbsError(
             f"no law at rest was found from the Gibbs law of the external potential at {value:g}; "
@@ -234,16 +247,20 @@ def _disordered(family: Family, value: float, grid: Grid) -> Rest:
     return found
 
 
-def _change(family: Family, low: Rest, high: Rest, grid: Grid, tolerance: float = 1e-8) -> float:
-    """Value between two at which the growth rate of the disordered law vanishes."""
-    return float(
-        brentq(
-            lambda value: _disordered(family, value, grid).growth,
-            low.value,
-            high.value,
-            xtol=tolerance,
-        )
-    )
+def _change(
+    family: Family, low: Rest, high: Rest, grid: Grid, tolerance: float = 1e-8
+) -> float | None:
+    """Value between two at which the growth rate of the disordered law vanishes, if it does."""
+
+    def growth(value: float) -> float:
+        return _disordered(family, value, grid).growth
+
+    try:
+        found = float(brentq(growth, low.value, high.value, xtol=tolerance))
+        left = abs(growth(found))
+    except GibbsError:
+        return None
+    return found if left <= VANISHED * max(abs(low.growth), abs(high.growth)) else None
 
 
 def _energy(family: Family, value: float, grid: Grid) -> Energy:
@@ -290,6 +307,14 @@ def _rest(energy: Energy, value: float, start: Density) -> Rest | None:
     return None
 
 
+def _settled(energy: Energy, value: float, start: Density) -> Rest | None:
+    """Law to which the flow leads; None where it is not found."""
+    try:
+        return _rest(energy, value, gibbs(energy, start.grid, start=start))
+    except GibbsError:
+        return None
+
+
 def _kernel(functional: Any, law: Density) -> Array:
     """Differentiate the potential in the masses of cells: exact for quadratic energies."""
     grid = law.grid
@@ -321,17 +346,17 @@ def _growth(energy: Energy, law: Density, kernel: Array) -> tuple[float, Array, 
 # -- branches
 
 
-def _ordered(family: Family, flat: list[Rest], worst: int, sign: float, order: Order) -> list[Rest]:
+def _ordered(family: Family, flat: list[Rest], worst: int, sign: float) -> list[Rest]:
     """Laws at rest from where the disordered one is least stable, to both ends of the values."""
     seed = _left(family, flat[worst], sign)
-    if seed is None or abs(order(seed.law) - order(flat[worst].law)) <= APART:
+    if seed is None or l1(seed.law, flat[worst].law) <= APART:
         return []
     ways = []
     for others in (flat[worst + 1 :], flat[:worst][::-1]):
         way, last = [], seed
         for other in others:
             near = _rest(_energy(family, other.value, seed.law.grid), other.value, last.law)
-            if near is None or abs(order(near.law) - order(other.law)) <= APART:
+            if near is None or l1(near.law, other.law) <= APART:
                 break
             way.append(near)
             last = near
@@ -344,18 +369,19 @@ def _left(family: Family, rest: Rest, sign: float) -> Rest | None:
     grid, energy = rest.law.grid, family(rest.value)
     values = rest.law.values * (1 + sign * LEAN * np.tanh(rest.mode))
     start = Density(grid, values / (values.sum() * grid.volume))
-    try:
-        return _rest(energy, rest.value, gibbs(energy, grid, start=start))
-    except GibbsError:
-        return None
+    return _settled(energy, rest.value, start)
 
 
 def _report(
-    branches: dict[str, list[Rest]], order: Order, name: str, changes: list[float]
+    branches: dict[str, list[Rest]],
+    order: Order,
+    name: str,
+    changes: list[tuple[Rest, Rest, float | None]],
 ) -> Report:
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
-    details: dict[str, Any] = {"name": name, "critical": changes}
+    critical = [value for *_, value in changes if value is not None]
+    details: dict[str, Any] = {"name": name, "critical": critical}
     least: dict[float, float] = {}
     for rest in (rest for branch in branches.values() for rest in branch):
         least[rest.value] = min(rest.free_energy, least.get(rest.value, np.inf))
@@ -372,9 +398,14 @@ def _report(
     notes = (
         f"parameter: {name}. A growth rate above 0 is that of the fastest perturbation of an "
         "unstable law; below, the slowest decay; 0 where the law can be moved.",
-        "The disordered law changes stability at " + ", ".join(f"{c:.8g}" for c in changes) + "."
-        if changes
+        "The disordered law changes stability at " + ", ".join(f"{c:.8g}" for c in critical) + "."
+        if critical
         else "The disordered law does not change stability here.",
+        *(
+            f"It jumps between {low.value:g} and {high.value:g}: laws on either side are others."
+            for low, high, value in changes
+            if value is None
+        ),
         "The check: of the laws found, the one of least free energy is stable. Others inform.",
     )
     title = f"Laws at rest against {name}"

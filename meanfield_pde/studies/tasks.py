@@ -8,6 +8,7 @@ one to a worker where a process alone takes all cores; so every task has one, wh
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -20,6 +21,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,8 @@ Arrays = dict[str, NDArray[Any]]
 """What a task returns, and what a file of it holds."""
 
 PLACES = ("here", "processes", "dask")
+TURN = threading.Lock()
+"""Held by the task that a worker does: energies remember what they have checked."""
 DEATHS = 3
 """Times in a row that all processes may die without one task done, before the rest is given up."""
 
@@ -104,8 +108,12 @@ class Workplace:
             yield self
             return
         with _uninterrupted():
+            # Workers that end log tracebacks; the death of one is told by its tasks.
             cluster = LocalCluster(
-                n_workers=self.processes, threads_per_worker=1, dashboard_address=None
+                n_workers=self.processes,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
             )
         with cluster:
             yield replace(self, scheduler=cluster.scheduler_address)
@@ -161,9 +169,9 @@ def carry_out(
 
 def _read(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise StorageError(f"{path} holds no results ({error}); delete it") from error
 
 
@@ -188,11 +196,12 @@ def _here(function: Callable[[T], Arrays | Lost], task: T) -> Arrays | Lost:
 
 
 def _there(function: Callable[[T], Arrays | Lost], task: T) -> Arrays | Lost:
-    """Leave the limit in force: a worker may have threads, which share it."""
+    """Leave the limit in force; threads of a worker, which share its cases, take turns."""
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1)
-    return function(task)
+    with TURN:
+        threadpool_limits(1)
+        return function(task)
 
 
 def _in_processes(
@@ -252,8 +261,10 @@ def _on_dask(
     """Use a Dask cluster, which gives tasks of a worker that died to another by itself."""
     from distributed import Client, KilledWorker
     from distributed import as_completed as as_completed_on
+    from distributed.comm import resolve_address
 
     try:
+        resolve_address(workplace.scheduler)  # a client that refuses its address hangs at exit
         client = Client(workplace.scheduler, set_as_default=False)
     except (OSError, ValueError) as error:
         raise StorageError(
