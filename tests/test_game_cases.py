@@ -142,6 +142,13 @@ def test_players_come_in_pairs(tmp_path):
     with pytest.raises(mf.CaseError, match="player must have 2 entries, got 1"):
         mf.load_case(write(tmp_path, alone))
 
+    third = GAME + GAME[GAME.rindex("[[player]]") : GAME.index("[simulate]")]
+    with pytest.raises(mf.CaseError, match=r"player must have 2 entries, got 3$"):
+        mf.load_case(write(tmp_path, third))
+    none = GAME[: GAME.index("[[player]]")] + GAME[GAME.index("[simulate]") :]
+    with pytest.raises(mf.CaseError, match=r"player is missing; give two \[\[player\]\]"):
+        mf.load_case(write(tmp_path, none))
+
 
 def test_what_a_case_lacks_names_both_kinds(tmp_path):
     with pytest.raises(mf.CaseError, match=r"energy is missing; give it, or a \[game\]"):
@@ -212,9 +219,10 @@ def test_compare_writes_both_players(tmp_path):
     assert {row["player"] for row in told["rows"]} == {"first", "second", "both"}
 
 
-@pytest.mark.parametrize("verb", ["convergence", "discover"])
+@pytest.mark.parametrize("verb", ["convergence", "discover", "sweep"])
 def test_commands_of_one_law_refuse_games(tmp_path, verb):
-    result = call(verb, "game-cycle", "-o", tmp_path)
+    extra = ["--over", "particles=16:64:log2"] if verb == "sweep" else []
+    result = call(verb, "game-cycle", "-o", tmp_path, *extra)
     require_message(result, 2, "game-cycle.toml", f"{verb} is for the gradient flow of one law")
     assert len(result.stderr.splitlines()) == 1
 

@@ -128,6 +128,8 @@ def _wanted(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "missing" if detail["loc"] == ("energy",):
             return "is missing; give it, or a [game] with two [[player]]"
+        case "missing" if detail["loc"] == ("player",):
+            return "is missing; give two [[player]], each with its grid and initial law"
         case "missing":
             return "is missing; give it"
         case "union_tag_invalid" if not context["tag"]:
@@ -138,6 +140,8 @@ def _wanted(detail: ErrorDetails) -> str:
             return "must be a list"
         case "model_type" | "model_attributes_type":
             return "must be a table"
+        case "too_long":
+            return f"must have {context['max_length']} entries, got {context['actual_length']}"
         case "too_short" if context["min_length"] > 1:
             return f"must have {context['min_length']} entries, got {context['actual_length']}"
         case "too_short":
@@ -153,7 +157,7 @@ def _known(detail: ErrorDetails) -> list[str]:
 
 
 def _got(detail: ErrorDetails) -> str:
-    if detail["type"] in ("missing", "unknown_key", "of_dynamics", "of_one_law"):
+    if detail["type"] in ("missing", "unknown_key", "of_dynamics", "of_one_law", "too_long"):
         return ""
     given = detail["input"]
     if detail["type"] == "union_tag_invalid":

@@ -138,7 +138,7 @@ def report_of(
 ) -> Report:
     """Report of rows, each a check, and how they are to be read."""
     sets = max(run.seeds, REPLICAS)
-    notes = (
+    notes: tuple[str, ...] = (
         f"{run.seeds} replicas of {run.particles} particles ({run.dynamics.name}, "
         f"dt = {run.dynamics.dt:g}); +- is the 95 % confidence interval of the mean over replicas.",
         f"floor: {sets} sets of {run.particles} independent samples of the density. spread: "
@@ -148,6 +148,8 @@ def report_of(
     )
     title = f"Density against particles: {len(times)} times, {cells}"
     verdicts = tuple(row.pop("holds") for row in rows)
+    if None in verdicts:
+        notes += ("Energies with a singular kernel inform and are not judged.",)
     return Report(title, columns, tuple(rows), verdicts, notes)
 
 
@@ -429,8 +431,10 @@ def _distance_row(
         _standard_error(values, floor), factor * floor.mean() * float(np.linalg.norm(relative))
     )
     bound = factor * floor.mean() + _quantile(len(values), checks, sides=1) * error
-    holds = bool(values.mean() <= bound + ruler.grid_floor) and spread <= MAX_SPREAD
-    return _row(t, ruler.name, None, values, floor, spread, ruler.grid_floor, holds)
+    largest = float(bound + ruler.grid_floor)
+    holds = bool(values.mean() <= largest) and spread <= MAX_SPREAD
+    row = _row(t, ruler.name, None, values, floor, spread, ruler.grid_floor, holds)
+    return {**row, "largest": largest}
 
 
 def _row(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield_pde.eulerian.solve import SolveError, solve
+from meanfield_pde.flows.problem import require_gradient_flow
 from meanfield_pde.lagrangian.simulate import SimulationError, simulate
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -123,6 +124,7 @@ def sweep(
         raise ValueError(
             f"case must be a case, got {type(case).__name__}; load one with mf.load_case(name)"
         )
+    require_gradient_flow("sweep", case.problem)
     axes = parse_axes(over)
     seeds = check.count("seeds", seeds, "16 show how much runs scatter")
     points = [
