@@ -249,6 +249,7 @@ def test_energies_of_clouds_with_a_singular_kernel_inform():
     report = mf.compare(mf.solve(given, save=[1.0]), run)
     judged = dict(zip((row["quantity"] for row in report.rows), report.verdicts, strict=True))
     assert judged.pop("energy") is None
+    assert "not judged" in report.notes[-1]
     assert set(judged.values()) == {True}
 
 

@@ -146,6 +146,10 @@ def test_players_come_in_pairs(tmp_path):
     with pytest.raises(mf.CaseError, match="player must have 2 entries, got 3$"):
         mf.load_case(write(tmp_path, crowd))
 
+    none = GAME[: GAME.index("[[player]]")] + GAME[GAME.index("[simulate]") :]
+    with pytest.raises(mf.CaseError, match=r"player is missing; give two \[\[player\]\]"):
+        mf.load_case(write(tmp_path, none))
+
 
 def test_what_a_case_lacks_names_both_kinds(tmp_path):
     with pytest.raises(mf.CaseError, match=r"energy is missing; give it, or a \[game\]"):

@@ -273,6 +273,13 @@ def test_studies_of_one_law_refuse_games(case, solution):
     refuses(lambda: mf.gibbs(problem.flow, grid), *said)
 
 
+def test_what_python_prints_is_short(case, solution, run):
+    for thing in (solution, run, solution.densities[0][0]):
+        assert len(repr(thing)) < 1500
+    assert solution.result in repr(solution)
+    assert run.result in repr(run)
+
+
 # -- figures
 
 
@@ -290,6 +297,11 @@ def test_figures(case, solution, run):
             upper, _ = panels(figure)
             assert upper.get_yscale() == "log"
             assert np.array_equal(upper.get_lines()[1].get_ydata(), solution.average_gap)
+    if solution.densities[0][0].grid.dim == 1:
+        first, second = panels(drawn["players"])
+        assert first.get_legend() is None
+        assert second.get_legend() is not None
+        assert [one.get_ylabel() for one in (first, second)] == ["$p_t(x)$", "$q_t(y)$"]
     x, y = panels(drawn["phase"])[0].get_lines()[0].get_data()
     for shown, k in ((x, 0), (y, 1)):
         expected = [pair[k].expect(lambda z: np.cos(z[..., 0])) for pair in solution.densities]

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import meanfield_pde as mf
 from meanfield_pde import plot
+from meanfield_pde.plot.reports import distances_in
 from meanfield_pde.studies.claims import flows, network, scheme
 
 
@@ -152,6 +153,13 @@ def test_comparison(comparison, solution, run):
     require_labelled(figure)
     require_fitting(figure)
     assert "checks" in figure.get_suptitle()
+    rows = distances_in(comparison)
+    for row in rows:
+        assert row["verdict"] == (row["particles"] <= row["largest"])
+    drawn = panels(figure)[-1].get_lines()
+    limits = next(line for line in drawn if line.get_label() == "largest that holds")
+    last = [row["largest"] for row in rows if row["quantity"] == rows[-1]["quantity"]]
+    assert limits.get_ydata().tolist() == last
     failing = replace(comparison, verdicts=(False,) * len(comparison.verdicts))
     assert "fail (" in plot.comparison_figure(failing, solution, run).get_suptitle()
 

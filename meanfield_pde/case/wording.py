@@ -128,6 +128,8 @@ def _wanted(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "missing" if detail["loc"] == ("energy",):
             return "is missing; give it, or a [game] with two [[player]]"
+        case "missing" if detail["loc"] == ("player",):
+            return "is missing; give two [[player]], each with its grid and initial law"
         case "missing":
             return "is missing; give it"
         case "union_tag_invalid" if not context["tag"]:

@@ -207,8 +207,9 @@ def sweep_command(
 ) -> None:
     """Run a case over values and seeds: sweep.nc, and rates or moments as .json, .txt and .png.
 
-    Rates in N, where particles are an axis of three values or more and seeds are four or more. What
-    is done is kept in DIR/densities and DIR/runs: the same command goes on there.
+    Rates in N, where particles are an axis of three values or more and seeds are four or more.
+
+    What is done is kept in DIR/densities and DIR/runs: the same command goes on there.
     """
     with exit_codes("; the same command goes on where it was"):
         from meanfield_pde import plot

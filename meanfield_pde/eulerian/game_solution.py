@@ -50,19 +50,19 @@ class GameSolution:
         Whether the end time was reached.
     """
 
-    problem: Game | None
+    problem: Game | None = field(repr=False)
     times: Array
-    densities: tuple[Pair, ...]
-    averages: tuple[Pair, ...]
-    payoff: Array
-    gap: Array
-    average_gap: Array
-    entropic_gap: Array
-    mass: Array
+    densities: tuple[Pair, ...] = field(repr=False)
+    averages: tuple[Pair, ...] = field(repr=False)
+    payoff: Array = field(repr=False)
+    gap: Array = field(repr=False)
+    average_gap: Array = field(repr=False)
+    entropic_gap: Array = field(repr=False)
+    mass: Array = field(repr=False)
     statistics: Statistics
     result: str
     ok: bool = True
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def at(self, t: float) -> Pair:
         """Densities of both players at a saved time.

@@ -64,16 +64,16 @@ class Solution:
         Whether the end time was reached, or a collapse at which to stop.
     """
 
-    problem: Problem | None
+    problem: Problem | None = field(repr=False)
     times: Array
-    densities: tuple[Density, ...]
-    energy: Array
-    mass: Array
-    dissipation: Array
+    densities: tuple[Density, ...] = field(repr=False)
+    energy: Array = field(repr=False)
+    mass: Array = field(repr=False)
+    dissipation: Array = field(repr=False)
     statistics: Statistics
     result: str
     ok: bool = True
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def at(self, t: float) -> Density:
         """Density at a saved time.

@@ -33,13 +33,13 @@ class GameRun:
         What happened, in a sentence.
     """
 
-    problem: Game | None
+    problem: Game | None = field(repr=False)
     times: Array
-    points: tuple[Array, Array]
+    points: tuple[Array, Array] = field(repr=False)
     seed: int
     dynamics: Dynamics
     result: str
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def particles(self) -> int:

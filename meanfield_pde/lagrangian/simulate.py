@@ -63,13 +63,13 @@ class Run:
         What happened, in a sentence.
     """
 
-    problem: Problem | None
+    problem: Problem | None = field(repr=False)
     times: Array
-    points: Array
+    points: Array = field(repr=False)
     seed: int
     dynamics: Dynamics
     result: str
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def particles(self) -> int:

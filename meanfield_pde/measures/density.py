@@ -9,7 +9,7 @@ are consistent with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -56,7 +56,7 @@ class Density:
     """
 
     grid: Grid
-    values: Array
+    values: Array = field(repr=False)
     remap_error: float = 0.0
 
     def __post_init__(self) -> None:

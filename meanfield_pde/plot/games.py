@@ -15,14 +15,13 @@ from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.plot.reports import distance_panel, distances_in, verdict_of
-from meanfield_pde.plot.results import heat_row, lines, panels_row
+from meanfield_pde.plot.results import MOST_LINES, heat_row, lines, panels_row
 from meanfield_pde.plot.style import FAILS, HOLDS, NAMES, PANEL, PARTICLES, QUIET, spread, styled
 from meanfield_pde.studies.report import Report
 
 LETTERS = ("x", "y")
 LABELS = (r"first player's $p_t$", r"second player's $q_t$")
-MOST_LINES = 8
-"""Lines in a panel: more of a cycle would hide each other."""
+LAWS = ("p_t", "q_t")
 FLOOR = 1e-16
 """Gaps below this are rounding, and are drawn here."""
 
@@ -34,13 +33,15 @@ def players_figure(solution: GameSolution) -> Figure:
     grids = [rho.grid for rho in solution.densities[0]]
     flat = [grid.dim == 1 for grid in grids]
     if all(flat):
-        figure = Figure(figsize=(9.2, 3.6))
+        figure = Figure(figsize=(10.2, 3.6))
         row = figure.subplots(1, 2)
         last = len(solution.times) - 1
         few = np.linspace(0, last, min(last + 1, MOST_LINES)).round().astype(int)
         for k, axes in enumerate(row):
-            lines(axes, solution.times[few], [solution.densities[i][k] for i in few], LETTERS[k])
+            densities = [solution.densities[i][k] for i in few]
+            lines(axes, solution.times[few], densities, LETTERS[k], named=k == 1)
             axes.set_title(LABELS[k])
+            axes.set_ylabel(f"${LAWS[k]}({LETTERS[k]})$")
         return figure
     figure = Figure(figsize=(PANEL * len(chosen) + 1.0, 2 * PANEL + 0.8))
     parts: Any = figure.subfigures(2, 1)
@@ -51,7 +52,7 @@ def players_figure(solution: GameSolution) -> Figure:
             axes = part.subplots()
             lines(axes, np.array(chosen), densities, LETTERS[k])
         else:
-            heat_row(part, chosen, densities, LETTERS[k])
+            heat_row(part, chosen, densities, LETTERS[k], LAWS[k])
     return figure
 
 
@@ -161,6 +162,7 @@ def particles_rows(
             _grid(run, densities, k),
             run.points[k][indices],
             LETTERS[k],
+            LAWS[k],
         )
 
 

@@ -187,13 +187,21 @@ def distance_panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
     places = np.arange(len(rows))
     for shift, key, width, style, color, label in (
         (-0.12, "particles", "half_width", "o", HOLDS, "particles to density"),
-        (0.12, "floor", "floor_half_width", "D", QUIET, "independent samples to density"),
+        (0.12, "floor", "floor_half_width", "D", QUIET, "independent samples"),
     ):
         values = [row[key] for row in rows]
         errors = [row.get(width) or 0.0 for row in rows]
         axes.errorbar(
             places + shift, values, yerr=errors, fmt=style, color=color, capsize=2, label=label
         )
+    axes.plot(
+        places - 0.12,
+        [row["largest"] for row in rows],
+        "_",
+        color=FAILS,
+        markersize=13,
+        label="largest that holds",
+    )
     axes.step(
         [-0.5, *(places + 0.5)],
         [rows[0]["grid_floor"], *(row["grid_floor"] for row in rows)],

@@ -34,6 +34,8 @@ from meanfield_pde.plot.style import (
 
 RISE = 1e-6
 """Negative dissipation, relative to the largest, that is no rounding: the free energy rises."""
+MOST_LINES = 8
+"""Lines that a legend names."""
 
 
 @styled
@@ -133,16 +135,21 @@ def particles_figure(solution: Solution | None, run: Run) -> Figure:
 
 
 def lines(
-    axes: Axes, times: Array, densities: Sequence[Density], letter: str | None = None
+    axes: Axes,
+    times: Array,
+    densities: Sequence[Density],
+    letter: str | None = None,
+    named: bool = True,
 ) -> None:
-    """Draw a line for each time, with a colour bar where there are many."""
+    """Draw a line for each time, with a legend if wanted, or a colour bar where there are many."""
     grid = densities[0].grid
     for t, rho, color in zip(times, densities, _colors(times), strict=True):
         axes.plot(grid.axes[0], rho.values, color=color, label=f"$t$ = {t:g}")
     axes.set_ylim(bottom=0)
     _place_axis(axes, grid, _extent(densities)[0], letter)
-    if len(times) <= 8:
-        axes.legend()
+    if len(times) <= MOST_LINES:
+        if named:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return
     scale = mpl.colors.Normalize(times[0], times[-1])
     mapped = mpl.cm.ScalarMappable(scale, _line_map())
@@ -160,7 +167,11 @@ def _heat_maps(solution: Solution) -> Figure:
 
 
 def heat_row(
-    figure: Any, chosen: Sequence[float], densities: Sequence[Density], letter: str
+    figure: Any,
+    chosen: Sequence[float],
+    densities: Sequence[Density],
+    letter: str,
+    law: str = r"\rho_t",
 ) -> None:
     """Draw a heat map for each time, all with one scale."""
     extent = _extent(densities)
@@ -171,7 +182,7 @@ def heat_row(
         axes.set_title(f"$t$ = {t:g}")
         axes.set_xlabel(f"${letter}_1$")
     row[0].set_ylabel(f"${letter}_2$")
-    figure.colorbar(image, ax=list(row), label=rf"$\rho_t({letter})$", pad=0.01)
+    figure.colorbar(image, ax=list(row), label=f"${law}({letter})$", pad=0.01)
 
 
 def _heat(axes: Axes, rho: Density, extent: list[tuple[float, float]], top: float) -> Any:
@@ -224,6 +235,7 @@ def panels_row(
     grid: Grid | None,
     points: Array,
     letter: str | None = None,
+    law: str = r"\rho_t",
 ) -> None:
     """Draw points (times, seeds, n, d) in a panel a time, over densities where there are some."""
     letter = _letter(grid) if letter is None else letter
@@ -247,8 +259,8 @@ def panels_row(
             _scatter(axes, points[k, 0], rho, extent, top, letter)
     if dim == 1:
         row[0].set_ylim(0, 1.05 * top)
-        row[0].set_ylabel(rf"$\rho_t({letter})$")
-        row[-1].legend(handlelength=1.2, fontsize=8)
+        row[0].set_ylabel(f"${law}({letter})$")
+        row[-1].legend(handlelength=1.2, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         row[0].set_ylabel(f"${letter}_2$")
 

@@ -53,6 +53,8 @@ from meanfield_pde.studies.rulers import (
 
 LEVEL = 0.01
 """Probability that a report of sound runs has a check that fails."""
+WIDE_SPREAD = 3.0
+"""Spread from which a failure may be that of a few particles that decide."""
 MAX_SPREAD = 10.0
 """Spread beyond which replicas are held not to share a limit (as when each picks its own
 branch)."""
@@ -136,7 +138,7 @@ def report_of(
 ) -> Report:
     """Report of rows, each a check, and how they are to be read."""
     sets = max(run.seeds, REPLICAS)
-    notes = (
+    notes: tuple[str, ...] = (
         f"{run.seeds} replicas of {run.particles} particles ({run.dynamics.name}, "
         f"dt = {run.dynamics.dt:g}); +- is the 95 % confidence interval of the mean over replicas.",
         f"floor: {sets} sets of {run.particles} independent samples of the density. spread: "
@@ -146,6 +148,14 @@ def report_of(
     )
     title = f"Density against particles: {len(times)} times, {cells}"
     verdicts = tuple(row.pop("holds") for row in rows)
+    if None in verdicts:
+        notes += ("Energies with a singular kernel inform and are not judged.",)
+    failed = [row for row, holds in zip(rows, verdicts, strict=True) if holds is False]
+    if any((row["spread"] or 0.0) > WIDE_SPREAD for row in failed):
+        notes += (
+            "Where replicas spread, a few particles may decide when or where all of them go: take "
+            "more particles, or compare earlier.",
+        )
     return Report(title, columns, tuple(rows), verdicts, notes)
 
 
@@ -339,8 +349,10 @@ def _distance_row(
         _standard_error(values, floor), factor * floor.mean() * float(np.linalg.norm(relative))
     )
     bound = factor * floor.mean() + _quantile(len(values), checks, sides=1) * error
-    holds = bool(values.mean() <= bound + ruler.grid_floor) and spread <= MAX_SPREAD
-    return _row(t, ruler.name, None, values, floor, spread, ruler.grid_floor, holds)
+    largest = float(bound + ruler.grid_floor)
+    holds = bool(values.mean() <= largest) and spread <= MAX_SPREAD
+    row = _row(t, ruler.name, None, values, floor, spread, ruler.grid_floor, holds)
+    return {**row, "largest": largest}
 
 
 def _row(
