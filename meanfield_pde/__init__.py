@@ -105,8 +105,8 @@ _HOMES = {
     "assumptions": "studies.assumptions",
     "asymmetry": "measures.symmetry",
     "B1": "eulerian.stepper",
-    "BirthDeath": "lagrangian.birth_death",
     "bifurcation": "studies.bifurcation",
+    "BirthDeath": "lagrangian.birth_death",
     "Case": "case",
     "CaseError": "case",
     "Chart": "measures.chart",
@@ -125,11 +125,11 @@ _HOMES = {
     "equivariant_architecture": "energies.variants",
     "feature_averaged": "energies.variants",
     "fluctuations": "studies.fluctuations",
+    "game_value": "eulerian.game_nash",
     "GameRun": "lagrangian.game_run",
     "GameSolution": "eulerian.game_solution",
-    "GaussianClasses": "energies.gaussian_classes",
     "GameValue": "eulerian.game_nash",
-    "game_value": "eulerian.game_nash",
+    "GaussianClasses": "energies.gaussian_classes",
     "gibbs": "eulerian.gibbs",
     "GibbsError": "eulerian.gibbs",
     "GradientFlow": "flows.gradient_flow",
@@ -152,19 +152,19 @@ _HOMES = {
     "load_solution": "storage",
     "load_sweep": "storage",
     "Loss": "energies.loss",
-    "Network": "energies.risk",
-    "Optimum": "studies.optima",
     "nash": "eulerian.game_nash",
+    "Network": "energies.risk",
     "nikaido_isoda": "flows.gap",
+    "Optimum": "studies.optima",
     "Penalty": "energies.potential",
     "Potential": "energies.potential",
     "Problem": "flows.problem",
     "ProductPayoff": "energies.payoff",
     "project": "measures.symmetry",
-    "rates": "studies.rates",
-    "Report": "studies.report",
     "quantile_flow": "flows.quantiles",
     "QuantileFlow": "flows.quantiles",
+    "rates": "studies.rates",
+    "Report": "studies.report",
     "residual": "studies.residual",
     "Risk": "energies.risk",
     "Run": "lagrangian.simulate",
@@ -209,7 +209,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def _version() -> str:

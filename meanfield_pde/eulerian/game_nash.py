@@ -118,12 +118,12 @@ class GameValue:
     gap: float
 
 
-def game_value(payoff: Payoff, grids: Grids) -> GameValue:
+def game_value(payoff: Payoff | ZeroSumGame, grids: Grids) -> GameValue:
     """Value of a payoff and optimal strategies among laws on the cells, by linear programming.
 
     Parameters
     ----------
-    payoff : Payoff
+    payoff : Payoff, or a ZeroSumGame with one
     grids : pair of Grid
 
     Raises
@@ -142,6 +142,7 @@ def game_value(payoff: Payoff, grids: Grids) -> GameValue:
     >>> abs(game_value(payoff, (circle, circle)).value) < 1e-12
     True
     """
+    payoff = payoff.payoff if isinstance(payoff, ZeroSumGame) else payoff
     check.instance("payoff", payoff, Payoff, "write mf.KernelPayoff(lambda x, y: ...)")
     first, second = _pair(grids)
     n, m = first.size, second.size

@@ -163,7 +163,7 @@ def require_gradient_flow(study: str, problem: Any) -> None:
 def _require_pair(initial: Any) -> None:
     if not isinstance(initial, tuple | list) or len(initial) != 2:
         raise ValueError(
-            f"initial must be a pair of laws in a game, got {type(initial).__name__}; "
+            f"initial must be a pair of laws in a game, got {_counted(initial)}; "
             "write initial=(p0, q0)"
         )
     for name, law in zip(("initial[0]", "initial[1]"), initial, strict=True):
@@ -174,6 +174,11 @@ def _require_pair(initial: Any) -> None:
                 f"{name} must be on a grid without a chart in a game, got "
                 f"{type(chart).__name__}; use Grid.box or Grid.torus"
             )
+
+
+def _counted(initial: Any) -> str:
+    kind = type(initial).__name__
+    return f"a {kind} of {len(initial)}" if isinstance(initial, tuple | list) else f"a {kind}"
 
 
 def _require_law(name: str, law: Any) -> None:

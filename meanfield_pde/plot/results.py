@@ -73,7 +73,7 @@ def energy_figure(solution: Solution) -> Figure:
         lower.semilogy(solution.times[positive], solution.dissipation[positive], "o-", color=FAILS)
     else:
         lower.plot(solution.times, solution.dissipation, "o-", color=FAILS)
-    lower.set_title("Dissipation: how fast the scheme lowers $F$")
+    lower.set_title("Dissipation: how fast $F$ falls, in the clock $s$ of the flow")
     lower.set_ylabel(r"$-dF/ds$")
     lower.set_xlabel(r"time $t$")
     if (collapse := solution.statistics.concentrated) is not None:
