@@ -19,6 +19,7 @@ from reference import integral
 import meanfield_pde as mf
 from meanfield_pde.energies import unit as unit_module
 from meanfield_pde.energies import variants as variants_module
+from meanfield_pde.energies.moved_unit import AveragedUnit
 from meanfield_pde.measures import symmetry as symmetry_module
 from meanfield_pde.studies.claims import CLAIMS
 from meanfield_pde.studies.claims.averages import average_outputs, risk_gaps
@@ -279,10 +280,10 @@ def test_a_flipped_sign_in_feature_averaging_is_caught(monkeypatch):
     def flipped(group):
         return [*group.weights[:-1], -group.weights[-1]]
 
-    monkeypatch.setattr(unit_module.AveragedUnit, "features", features)
+    monkeypatch.setattr(AveragedUnit, "features", features)
     assert "da-equals-fa" in caught(["da-equals-fa"], bumps())
-    monkeypatch.setattr(unit_module.AveragedUnit, "pullback", pullback)
-    monkeypatch.setattr(unit_module.AveragedUnit, "network", unit_module.Unit.network)
+    monkeypatch.setattr(AveragedUnit, "pullback", pullback)
+    monkeypatch.setattr(AveragedUnit, "network", unit_module.Unit.network)
     names = ["da-fa-ea-agree-on-si", "da-equals-fa"]
     assert caught(names, ridges(), SWAP) == names
 

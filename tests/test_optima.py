@@ -21,7 +21,7 @@ from scipy.optimize import lsq_linear, minimize, nnls
 
 import meanfield_pde as mf
 from meanfield_pde.energies import variants
-from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit
+from meanfield_pde.energies.moved_unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.studies import box_minimum, deviation, objective
 from meanfield_pde.studies.claims import optima as claims
 from meanfield_pde.studies.objective import Objective, best_weights, convex_leaves

@@ -13,7 +13,7 @@ from test_plot import require_fitting
 import meanfield_pde as mf
 from meanfield_pde import plot
 from meanfield_pde.energies import variants
-from meanfield_pde.energies.unit import AveragedUnit
+from meanfield_pde.energies.moved_unit import AveragedUnit
 from meanfield_pde.measures.group import Group
 from meanfield_pde.studies import students as module
 from meanfield_pde.studies.learnt import Student, between, off_fixed, off_subspace, table_of

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from reference import PROPERTY
 
 import meanfield_pde as mf
+from meanfield_pde.energies import moved_unit
 from meanfield_pde.energies import risk as user
 from meanfield_pde.energies import tabulated as module
 from meanfield_pde.energies import unit as units
 from meanfield_pde.energies.energy import Batch
 from meanfield_pde.energies.loss import Huber
+from meanfield_pde.energies.moved_unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.energies.tabulated import tabulate
-from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit
 
 SMOOTH = sorted(set(units.ACTIVATIONS) - {"relu"})
 TURN = np.array([[-1.0]])
@@ -340,7 +341,7 @@ def test_pairs_of_units_are_complete():
     offering = {
         kind
         for kind in itertools.chain(units.Unit.__subclasses__())
-        if kind.__module__ == units.__name__ and "amplitudes" in vars(kind)
+        if kind.__module__ in (units.__name__, moved_unit.__name__) and "amplitudes" in vars(kind)
     }
     assert offering == made
 

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from reference import PROPERTY, refuses
 from scipy.stats import ortho_group
 
+from meanfield_pde.energies import moved_unit
 from meanfield_pde.energies import unit as module
 from meanfield_pde.energies.activation import ACTIVATIONS, SLOPES
 from meanfield_pde.energies.matrix_unit import MatrixRidge
+from meanfield_pde.energies.moved_unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.energies.scaled_unit import ScaledUnit
-from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit, Unit
+from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.group import Group
 
 SLOW = {
@@ -212,13 +214,13 @@ def test_planted_slopes_are_caught(monkeypatch, name):
     ("kind", "wrong"),
     [
         (MatrixRidge, lambda self, x, z, r: matrix_pullback(self, x, z, r[:, ::-1])),
-        (module.ProjectedUnit, lambda self, x, z, r: self.unit.pullback(x, z, r)),
+        (ProjectedUnit, lambda self, x, z, r: self.unit.pullback(x, z, r)),
         (module.Bump, lambda self, x, z, r: -bump_pullback(self, x, z, r)),
         (module.Harmonic, lambda self, x, z, r: harmonic_pullback(self, x, z, r) / self.order),
-        (module.MovedUnit, lambda self, x, z, r: self.unit.pullback(x, z @ self.matrix.T, r)),
+        (MovedUnit, lambda self, x, z, r: self.unit.pullback(x, z @ self.matrix.T, r)),
         (ScaledUnit, lambda self, x, z, r: np.abs(scaled_pullback(self, x, z, r))),
         (
-            module.AveragedUnit,
+            AveragedUnit,
             lambda self, x, z, r: sum(
                 self.unit.pullback(x, z @ m.T, r) / 3 for m in self.group.matrices
             ),
@@ -247,9 +249,9 @@ def test_missing_share_of_the_group_is_caught(monkeypatch):
 
 
 NETWORKS = {
-    "sign": (module.MovedUnit, "moved", lambda pull, r: -pull(r)),
-    "not turned back": (module.AveragedUnit, "averaged", lambda pull, r: np.roll(pull(r), 1, 1)),
-    "not projected": (module.ProjectedUnit, "projected", lambda pull, r: pull(r) * [1.0, 0.0]),
+    "sign": (MovedUnit, "moved", lambda pull, r: -pull(r)),
+    "not turned back": (AveragedUnit, "averaged", lambda pull, r: np.roll(pull(r), 1, 1)),
+    "not projected": (ProjectedUnit, "projected", lambda pull, r: pull(r) * [1.0, 0.0]),
     "rows mixed up": (MatrixRidge, "matrix ridge tanh", lambda pull, r: pull(r[:, ::-1])),
     "weight left out": (ScaledUnit, "scaled bump", lambda pull, r: 0.9 * pull(r)),
     "factor": (module.Ridge, "ridge cos", lambda pull, r: 1.001 * pull(r)),
@@ -270,7 +272,7 @@ def test_planted_networks_are_caught(monkeypatch, kind, name, wrong):
 
 
 def test_large_orbits_are_not_held_at_once(monkeypatch):
-    monkeypatch.setattr(module, "AT_ONCE", 0)
+    monkeypatch.setattr(moved_unit, "AT_ONCE", 0)
     check_unit(*UNITS["averaged"])
 
 

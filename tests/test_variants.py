@@ -13,9 +13,10 @@ from meanfield_pde.energies import variants as module
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Entropy, Sum
 from meanfield_pde.energies.loss import CustomLoss
+from meanfield_pde.energies.moved_unit import MovedUnit
 from meanfield_pde.energies.potential import Penalty
 from meanfield_pde.energies.risk import Risk
-from meanfield_pde.energies.unit import MovedUnit, Unit
+from meanfield_pde.energies.unit import Unit
 from meanfield_pde.energies.variants import (
     VARIANTS,
     data_augmented,

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from meanfield_pde.energies.energy import Batch, Energy, Functional, Sum
+from meanfield_pde.energies.moved_unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.energies.risk import Risk
-from meanfield_pde.energies.unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud, Measure

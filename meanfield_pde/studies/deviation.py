@@ -15,19 +15,10 @@ from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
+from meanfield_pde.energies.moved_unit import AveragedUnit, MovedUnit, ProjectedUnit
 from meanfield_pde.energies.potential import Penalty
 from meanfield_pde.energies.risk import CHUNK
-from meanfield_pde.energies.unit import (
-    AveragedUnit,
-    Bump,
-    Harmonic,
-    MovedUnit,
-    ProjectedUnit,
-    Ridge,
-    ScaledRidge,
-    SeparateRidge,
-    Unit,
-)
+from meanfield_pde.energies.unit import Bump, Harmonic, Ridge, ScaledRidge, SeparateRidge, Unit
 from meanfield_pde.measures.check import Array
 from meanfield_pde.studies.objective import Objective
 
