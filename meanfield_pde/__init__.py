@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from meanfield_pde.lagrangian.dynamics import Langevin as Langevin
     from meanfield_pde.lagrangian.game_run import GameRun as GameRun
     from meanfield_pde.lagrangian.simulate import Run as Run
-    from meanfield_pde.lagrangian.simulate import SimulationError as SimulationError
     from meanfield_pde.lagrangian.simulate import simulate as simulate
+    from meanfield_pde.lagrangian.steps import SimulationError as SimulationError
     from meanfield_pde.measures import distance as distance
     from meanfield_pde.measures.chart import Chart as Chart
     from meanfield_pde.measures.cloud import Cloud as Cloud
@@ -175,7 +175,7 @@ _HOMES = {
     "ScharfetterGummel": "eulerian.flux",
     "SGD": "lagrangian.dynamics",
     "simulate": "lagrangian.simulate",
-    "SimulationError": "lagrangian.simulate",
+    "SimulationError": "lagrangian.steps",
     "Solution": "eulerian.solution",
     "solve": "eulerian.solve",
     "SolveError": "eulerian.solve",

@@ -21,7 +21,7 @@ from scipy import stats
 
 import meanfield_pde as mf
 from meanfield_pde.energies.energy import Batch
-from meanfield_pde.lagrangian import _kernels
+from meanfield_pde.lagrangian import _kernels, steps
 
 module = importlib.import_module("meanfield_pde.lagrangian.simulate")
 
@@ -262,7 +262,7 @@ def ends_with_threads(monkeypatch, dynamics):
     energy = mf.Risk(mf.Unit.scaled_ridge("tanh"), data) + 0.1 * mf.Entropy()
     flow, ends = problem(energy, normal(0.5, 1.0, 2)), []
     for least in (1, 10**9):
-        monkeypatch.setattr(module, "WORTH_A_THREAD", least)
+        monkeypatch.setattr(steps, "WORTH_A_THREAD", least)
         ends.append(mf.simulate(flow, 50, 4, dynamics, seeds=3).points)
     return ends
 

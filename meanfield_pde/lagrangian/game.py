@@ -15,7 +15,7 @@ from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.birth_death import BirthDeath, reacting
 from meanfield_pde.lagrangian.dynamics import SGD, Dynamics
 from meanfield_pde.lagrangian.game_run import GameRun
-from meanfield_pde.lagrangian.simulate import (
+from meanfield_pde.lagrangian.steps import (
     Walls,
     equal_steps,
     noise_of,

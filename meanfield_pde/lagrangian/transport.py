@@ -8,7 +8,7 @@ import numpy as np
 
 from meanfield_pde.flows.problem import Problem
 from meanfield_pde.lagrangian import _kernels
-from meanfield_pde.lagrangian.simulate import equal_steps, refuse_leaps, walls_of
+from meanfield_pde.lagrangian.steps import equal_steps, refuse_leaps, walls_of
 from meanfield_pde.measures.cloud import Cloud
 
 

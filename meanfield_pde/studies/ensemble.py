@@ -18,7 +18,8 @@ import numpy as np
 
 from meanfield_pde.eulerian.solve import SolveError, solve
 from meanfield_pde.flows.problem import require_gradient_flow
-from meanfield_pde.lagrangian.simulate import SimulationError, simulate
+from meanfield_pde.lagrangian.simulate import simulate
+from meanfield_pde.lagrangian.steps import SimulationError
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud

@@ -9,7 +9,7 @@ from meanfield_pde.eulerian.gibbs import GibbsError
 from meanfield_pde.eulerian.solve import SolveError
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.lagrangian.simulate import SimulationError
+from meanfield_pde.lagrangian.steps import SimulationError
 from meanfield_pde.measures import check
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.group import Group
