@@ -13,6 +13,7 @@ from problems import compact_faces, generator
 from reference import PROPERTY, ULP
 
 import meanfield_pde as mf
+from meanfield_pde.energies._kernels import POWERS, evaluate, gather, pull
 from meanfield_pde.eulerian import _kernels as density_kernels
 from meanfield_pde.eulerian import _line_kernels as line_kernels
 from meanfield_pde.eulerian._kernels import (
@@ -924,3 +925,35 @@ def test_one_periodic_axis(mixed, cells):
     for axis in (0, 1):
         same = fluxes[mixed[axis], mixed[axis]]
         np.testing.assert_array_equal(fluxes[mixed][axis], same[axis])
+
+
+# -- polynomials in cells
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_particles_in_cells_against_numpy(scaled):
+    """Moments of cells, and values and slopes of piecewise polynomials, from the definitions."""
+    rng = np.random.default_rng(8)
+    cells, lower, width = 5, -1.5, 0.7
+    points = rng.uniform(lower, lower + cells * width, (40, 1 + scaled))
+    weights, amplitudes = rng.random(40), points[:, 0] if scaled else np.ones(40)
+    cell = np.floor((points[:, -1] - lower) / width).astype(int)
+    place = 2 * (points[:, -1] - lower - cell * width) / width - 1
+    moments = np.empty((cells, POWERS))
+    gather(points, weights, scaled, lower, width, moments)
+    powers = place[:, None] ** np.arange(POWERS)
+    exact = np.zeros_like(moments)
+    np.add.at(exact, cell, (weights * amplitudes)[:, None] * powers)
+    np.testing.assert_allclose(moments, exact, rtol=1e-11, atol=1e-13)
+
+    coefficients = rng.standard_normal((cells, POWERS))
+    made = [np.polynomial.Polynomial(c) for c in coefficients]
+    values = np.array([made[c](s) for c, s in zip(cell, place, strict=True)])
+    slopes = np.array([made[c].deriv()(s) for c, s in zip(cell, place, strict=True)]) * 2 / width
+    found, gradient = np.empty(40), np.empty_like(points)
+    evaluate(points, coefficients, lower, width, found)
+    pull(points, coefficients, scaled, lower, width, gradient)
+    np.testing.assert_allclose(found, values, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(gradient[:, -1], amplitudes * slopes, rtol=1e-10, atol=1e-10)
+    if scaled:
+        np.testing.assert_allclose(gradient[:, 0], values, rtol=1e-10, atol=1e-12)
