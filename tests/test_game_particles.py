@@ -227,7 +227,7 @@ def test_wrong_arguments(options, argument, got, remedy):
 def test_payoffs_of_the_wrong_shape_or_without_numbers():
     """The shape (..., 1) has derivatives, too, and is refused before them."""
     shape = game(lambda x, y: np.cos(x - y))
-    refuses(lambda: mf.simulate(shape, 10), "payoff must map", ", 1)", "sum over")
+    refuses(lambda: mf.simulate(shape, 10), "payoff must map", "(64, 8, 1)", "sum over")
 
 
 def test_entropy_cannot_react():

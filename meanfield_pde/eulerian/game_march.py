@@ -146,6 +146,7 @@ class GameMarch:
         self.position = Position(self.position.match, step.densities)
         self.steps += 1
         self.shortest, self.longest = min(self.shortest, dt), max(self.longest, dt)
+        self.mass_drift = max(self.mass_drift, step.lost)
         for rho, mass in zip(step.densities, self._masses, strict=True):
             self.smallest = min(self.smallest, float(rho.min()))
             self.mass_drift = max(self.mass_drift, abs(folded_sum(rho) - mass) / mass)

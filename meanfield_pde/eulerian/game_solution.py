@@ -42,8 +42,8 @@ class GameSolution:
         the payoff alone where beta = 0.
     mass : array (n, 2)
     statistics : Statistics
-        ``mass_drift`` and ``smallest`` are over both players; no energy falls, and ``energy_rise``
-        is 0.
+        ``mass_drift`` and ``smallest`` are over both players, the former also of what single steps
+        lost before it was put back; no energy falls, and ``energy_rise`` is 0.
     result : str
         What happened, in a sentence.
     ok : bool

@@ -33,7 +33,7 @@ from meanfield_pde.energies.payoff_matrix import PayoffMatrix
 from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.reaction import Reaction
-from meanfield_pde.eulerian.stepper import Equation, State, Step, StepFailedError, Stepper
+from meanfield_pde.eulerian.stepper import Equation, State, StepFailedError, Stepper
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
@@ -50,6 +50,15 @@ STILL = 1e-13
 """Change of both densities in a step, relative to the mass, that may be jitter of last bits."""
 
 Arrays = tuple[Array, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """A step of one player: the density, its L1 error, and the part of the mass it had lost."""
+
+    rho: Array
+    error: float
+    lost: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +85,7 @@ class Player:
 
     def move(
         self, stepper: Stepper, rho: Array, potential: Array, dt: float, estimate: bool = False
-    ) -> Step:
+    ) -> Move:
         """Step in a fixed potential; the error is that of the stepper and of the splitting.
 
         Raises
@@ -85,24 +94,30 @@ class Player:
             If the stepper cannot take the step.
         """
         if not self.game.transport:
-            return Step(self._react(rho, potential, dt), 0.0)
+            return Move(self._react(rho, potential, dt), 0.0, 0.0)
         if dt > self.limit(stepper, rho, potential):
             raise StepFailedError("the step would not be positive with the averaged potential")
         equation = self.equation(potential)
         if not self.game.reaction:
             moved = stepper.step(State(equation, rho), dt, estimate)
-            return Step(self._kept(moved.rho), moved.error)
+            return Move(self._kept(moved.rho), moved.error, self._lost(moved.rho))
         started = State(equation, self._react(rho, potential, 0.5 * dt))
         moved = stepper.step(started, dt, estimate)
+        lost = self._lost(moved.rho)
         end = self._react(self._kept(moved.rho), potential, 0.5 * dt)
         if not estimate:
-            return Step(end, 0.0)
+            return Move(end, 0.0, lost)
         other = self._kept(stepper.step(State(equation, rho), dt, False).rho)
-        return Step(end, moved.error + self.apart(end, self._react(other, potential, dt)))
+        error = moved.error + self.apart(end, self._react(other, potential, dt))
+        return Move(end, error, lost)
 
     def apart(self, first: Array, second: Array) -> float:
         """L1 distance of two densities."""
         return folded_sum(np.abs(first - second)) * self.grid.volume
+
+    def _lost(self, rho: Array) -> float:
+        """Part of the mass that a transport lost (or won), before it is put back."""
+        return abs(folded_sum(rho) / self.total - 1.0)
 
     def _kept(self, rho: Array) -> Array:
         """Put the mass back that rounding lost (3e-16 in an exponential); more is refused."""
@@ -158,12 +173,14 @@ class GameStep:
 
     ``error`` is the larger relative L1 error of the two. ``turn`` is the distance of both from the
     step with the potentials of the start, relative to that from the start: about omega dt / 2 for a
-    mode that rotates, however small; 0 where nothing moves.
+    mode that rotates, however small; 0 where nothing moves. ``lost`` is the larger part of the mass
+    that the step put back, of rounding.
     """
 
     densities: Arrays
     error: float
     turn: float
+    lost: float
 
 
 def game_step(position: Position, stepper: Stepper, dt: float, estimate: bool) -> GameStep:
@@ -189,10 +206,11 @@ def game_step(position: Position, stepper: Stepper, dt: float, estimate: bool) -
     if not stepper.explicit:
         scale = max(1.0, *(float(np.abs(phi).max()) for phi in position.potentials))
         averaged = _settled(lambda phi: match.between(before, moved(phi)), averaged, scale)
-    ends, errors, paths, detours = [], [], [], []
+    ends, errors, paths, detours, lost = [], [], [], [], 0.0
     for player, rho, first, phi in zip(match.players, before, predicted, averaged, strict=True):
         step = player.move(stepper, rho, phi, dt, estimate)
         ends.append(step.rho)
+        lost = max(lost, step.lost)
         if estimate:
             mass = player.total * player.grid.volume
             detours.append(player.apart(step.rho, first) / mass)
@@ -200,7 +218,7 @@ def game_step(position: Position, stepper: Stepper, dt: float, estimate: bool) -
             paths.append(player.apart(step.rho, rho) / mass)
     path = sum(paths)
     turn = sum(detours) / path if path > STILL else 0.0
-    return GameStep((ends[0], ends[1]), max(errors, default=0.0), turn)
+    return GameStep((ends[0], ends[1]), max(errors, default=0.0), turn, lost)
 
 
 def _settled(again: Callable[[Arrays], Arrays], start: Arrays, scale: float) -> Arrays:
