@@ -139,7 +139,7 @@ def game_comparison_figure(report: Report, solution: GameSolution, run: GameRun)
         for axes, name in zip(row, names, strict=False):
             own = [r for r in rows if r["quantity"] == name and r["player"] == player]
             distance_panel(axes, name, own)
-            axes.set_title(f"{player}: {NAMES.get(name, name)}")
+            axes.set_title(f"{player}:\n{NAMES.get(name, name)}")  # long names need the width
     handles, labels = below[0][0].get_legend_handles_labels()
     parts[1].legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
