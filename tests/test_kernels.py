@@ -3,6 +3,7 @@
 Run it with NUMBA_DISABLE_JIT=1 as well: then the loops are interpreted wherever they are called.
 """
 
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,19 @@ from problems import compact_faces, generator
 from reference import PROPERTY, ULP
 
 import meanfield_pde as mf
-from meanfield_pde.energies._kernels import POWERS, evaluate, gather, pull
+from meanfield_pde.energies import _kernels as unit_kernels
+from meanfield_pde.energies._kernels import (
+    BLOCK,
+    POWERS,
+    evaluate,
+    gather,
+    logistic,
+    pull,
+    pull_ridges,
+    ridges,
+    tangent,
+    tanh,
+)
 from meanfield_pde.eulerian import _kernels as density_kernels
 from meanfield_pde.eulerian import _line_kernels as line_kernels
 from meanfield_pde.eulerian._kernels import (
@@ -162,7 +175,7 @@ def grid(request):
 
 def test_every_kernel_is_here():
     """No loop is left out of this file."""
-    for module in (density_kernels, line_kernels, particle_kernels):
+    for module in (density_kernels, line_kernels, particle_kernels, unit_kernels):
         names = [
             name
             for name, value in vars(module).items()
@@ -957,3 +970,80 @@ def test_particles_in_cells_against_numpy(scaled):
     np.testing.assert_allclose(gradient[:, -1], amplitudes * slopes, rtol=1e-10, atol=1e-10)
     if scaled:
         np.testing.assert_allclose(gradient[:, 0], values, rtol=1e-10, atol=1e-12)
+
+
+# -- values of units
+
+PLACES = np.concatenate(
+    [[0.0, 1e-320, 1e-8, 0.17, 0.18, 19.9, 20.1, 1e300], np.geomspace(1e-12, 25.0, 301)]
+)
+
+
+def exact_tanh(u):
+    """By decimal arithmetic, with 350 digits."""
+    with localcontext() as context:
+        context.prec = 350
+        power = (-2 * Decimal(float(min(u, 50.0)))).exp()
+        return float((1 - power) / (1 + power))
+
+
+def test_tanh_to_the_last_digits():
+    """Four units in the last place at most, over all magnitudes; odd to the last bit."""
+    found, mirrored, compiled = np.empty((3, len(PLACES)))
+    for i, u in enumerate(PLACES):
+        found[i], mirrored[i] = tangent(u), tangent(-u)
+    tanh(PLACES, compiled)
+    exact = np.array([exact_tanh(u) for u in PLACES])
+    assert (np.abs(found - exact) <= 4 * np.spacing(exact)).all()
+    np.testing.assert_array_equal(mirrored, -found)
+    np.testing.assert_array_equal(compiled, found)
+
+
+def test_logistic_against_its_definition():
+    u = np.concatenate([-PLACES[::-1], PLACES])
+    found = np.empty_like(u)
+    logistic(u, found)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.clip(u, -700, 700))), atol=3e-16)
+    np.testing.assert_allclose(found + found[::-1], 1.0, atol=2e-16)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_what_is_no_number_stays_none():
+    u = np.array([np.nan, np.inf, -np.inf])
+    for kernel, low in ((tanh, -1.0), (logistic, 0.0)):
+        found = np.empty(3)
+        kernel(u, found)
+        np.testing.assert_array_equal(found, [np.nan, 1.0, low])
+
+
+def test_a_series_cut_off_is_caught(monkeypatch):
+    """Without its last two terms the series misses the check on digits."""
+
+    def cut(u):
+        y = -2.0 * min(abs(u), 20.0)
+        k = np.rint(y / np.log(2.0))
+        r = y - k * np.log(2.0)
+        big, s = 2.0 + r * r / 6 - r**4 / 360 + r**6 / 15120, 2.0**k
+        return float(
+            np.copysign((big * (1 - s) - r * (1 + s)) / (big * (1 + s) - r * (1 - s)), u)
+        )
+
+    monkeypatch.setitem(globals(), "tangent", cut)
+    with pytest.raises(AssertionError):
+        test_tanh_to_the_last_digits()
+
+
+@pytest.mark.parametrize("is_logistic", [False, True])
+@pytest.mark.parametrize("neurons", [1, BLOCK, BLOCK + 3])
+def test_ridges_against_numpy(neurons, is_logistic):
+    rng = np.random.default_rng(4)
+    x, rows = rng.standard_normal((5, 3)), rng.standard_normal((3, neurons))
+    residual = rng.standard_normal(5)
+    function = (lambda u: 1 / (1 + np.exp(-u))) if is_logistic else np.tanh
+    exact = function(x @ rows)
+    slope = exact * (1 - exact) if is_logistic else 1 - exact**2
+    values, gradient = np.empty_like(exact), np.empty_like(rows)
+    ridges(x, rows, is_logistic, values)
+    pull_ridges(values, x, residual, is_logistic, gradient)
+    np.testing.assert_allclose(values, exact, atol=1e-15)
+    np.testing.assert_allclose(gradient, x.T @ (slope * residual[:, None]), atol=1e-14)

@@ -195,7 +195,8 @@ class Risk(Energy):
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """Negative gradient at each neuron, by all data or a batch of it."""
         self.unit.check_dimensions(self.data.dim, cloud.dim)
-        x, y, weights = self._batched(batch)
+        rows, weights = self._picked(batch)
+        x, y = self.data.x[rows], self.data.y[rows]
         tabulated = self._tabulated(cloud, batch)
         if tabulated is not None:
             table, residual = tabulated
@@ -216,7 +217,8 @@ class Risk(Energy):
         if tabulated is not None:
             table, residual = tabulated
             return table.potential(cloud.points, residual)
-        x, y, weights = self._batched(batch)
+        rows, weights = self._picked(batch)
+        x, y = self.data.x[rows], self.data.y[rows]
         residual = weights[:, None] * self.loss.gradient(self._outputs(x, cloud), y)
         potential = np.empty(cloud.size)
         for part in self._chunks(len(x), cloud):
@@ -224,24 +226,24 @@ class Risk(Energy):
             potential[part] = np.tensordot(residual, features, axes=([0, 1], [0, 2]))
         return potential
 
-    def _batched(self, batch: Batch | None) -> tuple[Array, Array, Array]:
-        """Return the data with their weights, or those of a batch."""
+    def _picked(self, batch: Batch | None) -> tuple[Indices | slice, Array]:
+        """Places of the data in a mean, each once, with their weights in it."""
         if batch is None:
-            return self.data.x, self.data.y, self.data.weights
-        size = len(batch.indices)
-        return self.data.x[batch.indices], self.data.y[batch.indices], np.full(size, 1.0 / size)
+            return slice(None), self.data.weights
+        rows, counts = np.unique(batch.indices, return_counts=True)
+        return rows, counts / len(batch.indices)
 
     def _tabulated(self, cloud: Cloud, batch: Batch | None) -> tuple[Table, Array] | None:
         """Table of the unit on the cloud's range with the data's residuals, where it will do."""
-        rows = self.data.size if batch is None else len(batch.indices)
-        if rows * cloud.size < WORTH_TABULATING * self.data.size:
+        size = self.data.size if batch is None else len(batch.indices)
+        if size * cloud.size < WORTH_TABULATING * self.data.size:
             return None
         table = table_for(self.unit, self.data, cloud, self._tables)
         if table is None:
             return None
-        _, y, weights = self._batched(batch)
-        table = table if batch is None else table.take(batch.indices)
-        residual = weights[:, None] * self.loss.gradient(table.outputs(cloud), y)
+        rows, weights = self._picked(batch)
+        table = table if isinstance(rows, slice) else table.take(rows)
+        residual = weights[:, None] * self.loss.gradient(table.outputs(cloud), self.data.y[rows])
         return (table, residual) if table.holds(residual) else None
 
     def _outputs(self, x: Array, cloud: Cloud) -> Array:
