@@ -91,7 +91,7 @@ def test_radius(benchmark):
 
     plain = {"stepper": "mprk22", "flux": "compact"}
     plane = mf.Grid.box((-5, -5), (5, 5), (128, 128))
-    line = mf.Grid.box(0, 5, 600, chart=mf.Chart.radius(2))
+    line = mf.Grid.box(0, 5, 450, chart=mf.Chart.radius(2))
     both = [
         lambda: solve(plane, normal),
         lambda: solve(line, lambda z: 2 * np.pi * z[..., 0] * normal(z)),

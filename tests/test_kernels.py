@@ -3,6 +3,7 @@
 Run it with NUMBA_DISABLE_JIT=1 as well: then the loops are interpreted wherever they are called.
 """
 
+import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -18,13 +19,13 @@ from meanfield_pde.energies import _kernels as unit_kernels
 from meanfield_pde.energies._kernels import (
     BLOCK,
     POWERS,
+    bumps,
     evaluate,
     gather,
     logistic,
     pull,
     pull_ridges,
     ridges,
-    tangent,
     tanh,
 )
 from meanfield_pde.eulerian import _kernels as density_kernels
@@ -32,7 +33,6 @@ from meanfield_pde.eulerian import _line_kernels as line_kernels
 from meanfield_pde.eulerian._kernels import (
     compact_face,
     compact_rates,
-    exponents,
     face_diffusion,
     flux_form,
     lags_of_cells,
@@ -62,6 +62,16 @@ from meanfield_pde.eulerian._line_kernels import (
 )
 from meanfield_pde.lagrangian import _kernels as particle_kernels
 from meanfield_pde.lagrangian._kernels import FREE, REFLECT, WRAP, move, replace
+from meanfield_pde.measures import _kernels as shared_kernels
+from meanfield_pde.measures._kernels import (
+    UNDERFLOW,
+    decay,
+    decays,
+    exponential_parts,
+    fold_line,
+    fold_plane,
+    tangent,
+)
 
 GRIDS = {
     "one cell": mf.Grid.box(0, 1, 1),
@@ -101,12 +111,8 @@ def of_lines(grid, potential, count, fill):
     return found
 
 
-def rates(grid, potential, beta, kernel=scharfetter_gummel_rates, exponent=exponents):
+def rates(grid, potential, beta, kernel=scharfetter_gummel_rates):
     def fill(phi, scale, forward, backward):
-        forward[:] = 0.0
-        if beta > 0:
-            exponent(phi, beta, forward)
-            np.exp(forward, out=forward)
         kernel(phi, beta, scale, grid.periodic, forward, backward)
 
     return of_lines(grid, potential, 2, fill)
@@ -124,10 +130,6 @@ def compact(grid, potential, beta, kernel=compact_rates):
     """Rates and lags of the compact flux."""
 
     def fill(phi, scale, forward, backward, lag):
-        forward[:] = 0.0
-        if beta > 0:
-            exponents(phi, beta, forward)
-            np.exp(forward, out=forward)
         scharfetter_gummel_rates(phi, beta, scale, grid.periodic, forward, backward)
         kernel(phi, beta, scale, grid.periodic, False, forward, backward, lag)
 
@@ -175,7 +177,7 @@ def grid(request):
 
 def test_every_kernel_is_here():
     """No loop is left out of this file."""
-    for module in (density_kernels, line_kernels, particle_kernels, unit_kernels):
+    for module in (density_kernels, line_kernels, particle_kernels, unit_kernels, shared_kernels):
         names = [
             name
             for name, value in vars(module).items()
@@ -195,7 +197,7 @@ def test_rates_interpreted(grid, beta):
     with np.errstate(all="ignore"):
         slow = rates(
             *(grid, potential, beta),
-            *(interpreted(scharfetter_gummel_rates), interpreted(exponents)),
+            interpreted(scharfetter_gummel_rates),
         )
     np.testing.assert_array_equal(fast, slow)
     fast = compact(grid, potential, beta)
@@ -207,8 +209,7 @@ def test_rates_interpreted(grid, beta):
 @PROPERTY
 def test_faces_interpreted(size, beta, uphill):
     with np.errstate(all="ignore"):
-        decay = np.exp(-np.float64(size) / beta) if beta > 0 else 0.0
-        assert face_diffusion(size, beta, decay) == interpreted(face_diffusion)(size, beta, decay)
+        assert face_diffusion(size, beta) == interpreted(face_diffusion)(size, beta)
         inverse = 1 / beta if beta > 1e-300 else 0.0
         check_interpreted(compact_face, size, 0.3 * size, beta, inverse, 0.5, uphill, outs=0)
 
@@ -972,19 +973,49 @@ def test_particles_in_cells_against_numpy(scaled):
         np.testing.assert_allclose(gradient[:, 0], values, rtol=1e-10, atol=1e-12)
 
 
-# -- values of units
+# -- elementary functions
 
 PLACES = np.concatenate(
     [[0.0, 1e-320, 1e-8, 0.17, 0.18, 19.9, 20.1, 1e300], np.geomspace(1e-12, 25.0, 301)]
 )
 
 
-def exact_tanh(u):
+def exact_decay(u):
     """By decimal arithmetic, with 350 digits."""
+    with localcontext() as context:
+        context.prec = 350
+        return float((-Decimal(float(min(u, 1e4)))).exp())
+
+
+def exact_tanh(u):
     with localcontext() as context:
         context.prec = 350
         power = (-2 * Decimal(float(min(u, 50.0)))).exp()
         return float((1 - power) / (1 + power))
+
+
+def test_exponentials_to_the_last_digits():
+    """Two units in the last place, down to where numbers have fewer digits."""
+    places = np.append(PLACES, [300.0, 707.9, 708.1, np.inf])
+    found = np.array([decay(u) for u in places])
+    exact = np.array([0.0 if u > UNDERFLOW else exact_decay(u) for u in places])
+    assert (np.abs(found - exact) <= 2 * np.spacing(exact)).all()
+    compiled = places.copy()
+    decays(compiled)
+    np.testing.assert_array_equal(compiled, found)
+    assert np.isnan(decay(np.nan))
+
+
+@given(st.floats(-708.0, 0.0))
+@PROPERTY
+def test_parts_of_exponentials(y):
+    """``y = k log 2 + r`` with |r| <= log(2) / 2 and ``R = r coth(r / 2)``."""
+    big, r, power = exponential_parts(y)
+    assert abs(r) <= 0.5 * np.log(2.0) * (1 + 1e-9)
+    assert np.log2(power) == round(np.log2(power))
+    assert np.log2(power) * np.log(2.0) + r == pytest.approx(y, abs=4 * ULP * (1 + abs(y)))
+    exact = r / np.tanh(0.5 * r) if abs(r) > 1e-8 else 2.0
+    assert big == pytest.approx(exact, rel=4 * ULP)
 
 
 def test_tanh_to_the_last_digits():
@@ -1024,13 +1055,23 @@ def test_a_series_cut_off_is_caught(monkeypatch):
         k = np.rint(y / np.log(2.0))
         r = y - k * np.log(2.0)
         big, s = 2.0 + r * r / 6 - r**4 / 360 + r**6 / 15120, 2.0**k
-        return float(
-            np.copysign((big * (1 - s) - r * (1 + s)) / (big * (1 + s) - r * (1 - s)), u)
-        )
+        return float(np.copysign((big * (1 - s) - r * (1 + s)) / (big * (1 + s) - r * (1 - s)), u))
 
     monkeypatch.setitem(globals(), "tangent", cut)
     with pytest.raises(AssertionError):
         test_tanh_to_the_last_digits()
+
+
+# -- units
+
+
+def test_bumps_against_numpy():
+    rng = np.random.default_rng(5)
+    x, sides = rng.standard_normal((5, 2)), rng.standard_normal((2, 7))
+    found = np.empty((5, 7))
+    bumps(x, sides, 0.7, found)
+    exact = np.exp(-0.7 * ((x[:, :, None] - sides) ** 2).sum(axis=1))
+    np.testing.assert_allclose(found, exact, rtol=1e-15 * 8)
 
 
 @pytest.mark.parametrize("is_logistic", [False, True])
@@ -1047,3 +1088,23 @@ def test_ridges_against_numpy(neurons, is_logistic):
     pull_ridges(values, x, residual, is_logistic, gradient)
     np.testing.assert_allclose(values, exact, atol=1e-15)
     np.testing.assert_allclose(gradient, x.T @ (slope * residual[:, None]), atol=1e-14)
+
+
+# -- folded sums
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 255, 256, 257, 600])
+def test_folds_of_lines(n):
+    values = np.random.default_rng(n).standard_normal(n)
+    assert fold_line(values) == fold_line(values[::-1].copy())
+    assert fold_line(values) == pytest.approx(math.fsum(values), abs=1e-14 * np.abs(values).sum())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (7, 7), (8, 8), (7, 4), (6, 9)])
+def test_folds_of_planes(shape):
+    values = np.random.default_rng(6).standard_normal(shape)
+    images = [values, values[::-1], values[:, ::-1], values[::-1, ::-1]]
+    images += [image.T for image in images] if shape[0] == shape[1] else []
+    assert len({fold_plane(np.ascontiguousarray(image)) for image in images}) == 1
+    exact = math.fsum(values.ravel())
+    assert fold_plane(values) == pytest.approx(exact, abs=1e-14 * np.abs(values).sum())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from meanfield_pde.measures._kernels import decay, tangent
 from meanfield_pde.measures.check import Array
 
 POWERS = 8
@@ -75,31 +76,6 @@ def evaluate(points: Array, polynomials: Array, lower: float, width: float, out:
         out[k] = value
 
 
-@njit(cache=True)
-def tangent(u: float) -> float:
-    """``tanh u``, odd to the last bit and exact to three units in it, without a branch.
-
-    With ``-2 |u| = k log 2 + r``, ``s = 2^k`` and ``R = r coth(r / 2)``, of which the Taylor series
-    is summed (coefficients ``2 B_2n / (2n)!`` of Bernoulli numbers; the first one left out is below
-    1e-17), ``exp r = (R + r) / (R - r)``, so that
-    ``tanh |u| = (R (1 - s) - r (1 + s)) / (R (1 + s) - r (1 - s))``:
-    small u have k = 0 and lose no digit. Adding 1.5 * 2^52 rounds to k and leaves it in the lowest
-    bits; log 2 comes in two parts, the first of which times k is exact (as in fdlibm's exp).
-    """
-    size = abs(u)
-    y = -2.0 * (20.0 if size > 20.0 else size)
-    rounded = y * 1.4426950408889634 + 6755399441055744.0
-    k = rounded - 6755399441055744.0
-    r = (y - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10
-    q = r * r
-    series = 1 / 604800 - q * (1 / 23950080 - q * (691 / 653837184000))
-    big = 2.0 + q * (1 / 6 - q * (1 / 360 - q * (1 / 15120 - q * series)))
-    bits = (np.float64(rounded).view(np.int64) + 1023) << 52
-    s = np.int64(bits).view(np.float64)
-    value = (big * (1.0 - s) - r * (1.0 + s)) / (big * (1.0 + s) - r * (1.0 - s))
-    return float(np.copysign(value, u))
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def tanh(u: Array, out: Array) -> None:
     """``out = tanh u``, for arrays of one axis; they may be the same."""
@@ -156,3 +132,17 @@ def pull_ridges(values: Array, x: Array, residual: Array, logistic: bool, out: A
                 row, place = total[a], x[i, a]
                 for k in range(len(charge)):
                     row[k] += charge[k] * place
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def bumps(x: Array, sides: Array, factor: float, out: Array) -> None:
+    """``out[i, k] = exp(-factor sum_a (x[i, a] - sides[a, k])^2)``."""
+    for i in range(len(x)):
+        row = out[i]
+        row[:] = 0.0
+        for a in range(len(sides)):
+            side, place = sides[a], x[i, a]
+            for k in range(len(row)):
+                row[k] += (place - side[k]) ** 2
+        for k in range(len(row)):
+            row[k] = decay(factor * row[k])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from meanfield_pde.energies import _kernels
 from meanfield_pde.energies.activation import ACTIVATIONS, Pull, activation, ridge_network
 from meanfield_pde.energies.derivative import Derivative
 from meanfield_pde.measures import check
@@ -266,8 +267,10 @@ class Bump(Unit):
 
     def features(self, x: Array, z: Array) -> Array:
         """Evaluate the bump at every pair."""
-        square = sum((x[:, None, a] - z[None, :, a]) ** 2 for a in range(x.shape[1]))
-        return np.exp(-0.5 * np.asarray(square) / self.width**2)[..., None]
+        values = np.empty((len(x), len(z)))
+        sides = np.ascontiguousarray(z.T, dtype=np.float64)
+        _kernels.bumps(np.ascontiguousarray(x), sides, 0.5 / self.width**2, values)
+        return values[..., None]
 
     def pullback(self, x: Array, z: Array, residual: Array) -> Array:
         """``sum_i r_i sigma (x_i - z_k) / width^2``."""

@@ -13,44 +13,32 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from meanfield_pde.measures._kernels import decay
 from meanfield_pde.measures.check import Array
 
 SERIES = 0.02
 """Peclet number below which Bernoulli's function is summed as a series."""
 NEAR = 0.4
 """The same for the lag of the compact flux, which is a second difference of it."""
-
-
+STEEPEST = 1e3
+"""Peclet number at which no diffusion is left."""
 TINY = 1e-150
 """Difference of the potential without a direction, where there is no diffusion to compare with."""
 
 
 @njit(cache=True, error_model="numpy")
-def exponents(phi: Array, beta: float, out: Array) -> None:
-    """``out = -|dPhi| / beta`` at every face of lines, of which the caller takes the exponential.
+def face_diffusion(size: float, beta: float) -> float:
+    """``beta B(q)`` with ``q = size / beta``; 0 at beta = 0.
 
-    Numpy's exponential runs on vectors, that of a compiled loop does not. Walls count as faces.
-    """
-    blocks, n, m = phi.shape
-    for b in range(blocks):
-        for i in range(n):
-            up = 0 if i == n - 1 else i + 1
-            for j in range(m):
-                out[b, i, j] = -abs(phi[b, up, j] - phi[b, i, j]) / beta
-
-
-@njit(cache=True, error_model="numpy")
-def face_diffusion(size: float, beta: float, decay: float) -> float:
-    """``beta B(q)`` with ``q = size / beta`` and ``decay = exp(-q)``; 0 at beta = 0.
-
-    Near q = 0 the rounding of ``1 - decay`` is a relative error of the rates both ways; that of
+    Near q = 0 the rounding of ``1 - exp(-q)`` is a relative error of the rates both ways; that of
     their ratio, which the stationary states rest on, stays at rounding.
     """
-    q = size / beta if beta > 0.0 else 1.0
+    q = size / beta if beta > 0.0 else STEEPEST
     near = q < SERIES
-    drop = 1.0 if near else 1.0 - decay
+    falling = decay(q)
+    drop = 1.0 if near else 1.0 - falling
     series = beta * (1.0 - 0.5 * q + q * q * (1.0 / 12.0 - q * q / 720.0))
-    return series if near else size * (decay / drop)
+    return series if near else size * (falling / drop)
 
 
 @njit(cache=True, error_model="numpy")
@@ -64,19 +52,19 @@ def scharfetter_gummel_rates(
 ) -> None:
     """Rates of all faces of lines; forward and backward have the shape of phi.
 
-    Forward holds exp(-|dPhi| / beta), all 0 at beta = 0: another array, which may be forward
-    itself, would keep the loop off vectors. scale = 1/h^2: transmissibility over cell volume.
+    scale = 1/h^2: transmissibility over cell volume.
     """
     blocks, n, m = phi.shape
     for b in range(blocks):
         for i in range(n):
             wall = i == n - 1 and (not periodic or n == 1)
-            up = 0 if i == n - 1 else i + 1
+            here, there = phi[b, i], phi[b, 0 if i == n - 1 else i + 1]
+            down, up = forward[b, i], backward[b, i]
             for j in range(m):
-                difference = phi[b, up, j] - phi[b, i, j]
-                diffusion = face_diffusion(abs(difference), beta, forward[b, i, j])
-                forward[b, i, j] = 0.0 if wall else scale * (diffusion + max(-difference, 0.0))
-                backward[b, i, j] = 0.0 if wall else scale * (diffusion + max(difference, 0.0))
+                difference = there[j] - here[j]
+                diffusion = face_diffusion(abs(difference), beta)
+                down[j] = 0.0 if wall else scale * (diffusion + max(-difference, 0.0))
+                up[j] = 0.0 if wall else scale * (diffusion + max(difference, 0.0))
 
 
 @njit(cache=True, error_model="numpy")

@@ -288,11 +288,6 @@ class ScharfetterGummel(LinearFlux):
     ) -> None:
         """Fill the rates down and up the faces of lines."""
         forward, backward = rates
-        if beta > 0:  # forward holds exp(-|dPhi| / beta) until the rates take its place
-            _kernels.exponents(phi, beta, forward)
-            np.exp(forward, out=forward)
-        else:
-            forward[:] = 0.0
         scale = 1.0 / (spacing * spacing)
         _kernels.scharfetter_gummel_rates(phi, beta, scale, ends.periodic, forward, backward)
 

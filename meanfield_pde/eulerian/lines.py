@@ -67,10 +67,13 @@ class Lines:
         axis: int,
         scratch: Scratch,
     ) -> Lines:
-        """Compute the rates of a flux in a plane, in arrays that ``scratch`` keeps."""
-        shape = _line_kernels.blocks(grid.shape, axis)
-        phi = scratch.take("potential in blocks", shape)
-        _line_kernels.pack(np.ascontiguousarray(potential), axis, phi)
+        """Compute the rates of a flux along an axis, in arrays that ``scratch`` keeps."""
+        plane = _plane(np.ascontiguousarray(potential))
+        shape = _line_kernels.blocks(plane.shape, axis)
+        phi = plane[None]
+        if grid.dim == 2:
+            phi = scratch.take("potential in blocks", shape)
+            _line_kernels.pack(plane, axis, phi)
         forward, backward, lag = (
             scratch.take(f"{name} along {axis}", shape) for name in ("forward", "backward", "lag")
         )
@@ -123,15 +126,17 @@ def mean_of_both(
     out *= 0.5
 
 
-def lag_in_plane(
+def lag_along(
     lines: Sequence[Lines],
     rho: Array,
     most: float,
     at_mirror: tuple[float, float],
     scratch: Scratch,
 ) -> float:
-    """Lag that the mass sees on average along both axes, no face counting more than ``most``."""
-    lag = scratch.take("lag", (2, *rho.shape))
+    """Lag that the mass sees on average along all lines, no face counting more than ``most``."""
+    lag = scratch.take("lag", (2, *_plane(rho).shape))
+    if len(lines) == 1:
+        lag[1 - lines[0].axis] = 0.0
     for along in lines:
         _line_kernels.unpack(along.lag, along.axis, lag[along.axis])
     return mean_lag(lag, rho, most, at_mirror)

@@ -37,7 +37,7 @@ class Equation:
         """Whether the free energy falls along the flow."""
         return self.reaction is None or self.reaction.dissipative
 
-    @property
+    @cached_property
     def moving(self) -> tuple[int, ...]:
         """Axes along which there is a flux."""
         return tuple(axis for axis in range(self.grid.dim) if axis not in self.frozen)
@@ -58,16 +58,21 @@ class Equation:
         """Arrays that steps use again; they belong to the grid of this equation."""
         return Scratch()
 
+    @cached_property
+    def later_scratch(self) -> Scratch:
+        """The same, for rates that are needed beside those of the start."""
+        return Scratch()
+
     def lines(self, potential: Array, scratch: Scratch) -> list[Lines]:
-        """Rates of a linear flux along the lines of both axes of a plane."""
+        """Rates of a linear flux along the lines of each axis that moves."""
         flux, grid, beta = self.flux, self.grid, self.beta
         if not isinstance(flux, LinearFlux):  # rates may depend on more than the line's potential
             generator = self.generator(potential)
-            return [Lines.of(generator, axis) for axis in (0, 1)]
-        first = Lines.along(flux, grid, potential, beta, 0, scratch)
+            return [Lines.of(generator, axis) for axis in self.moving]
         if self.swapped:
+            first = Lines.along(flux, grid, potential, beta, 0, scratch)
             return [first, replace(first, axis=1)]
-        return [first, Lines.along(flux, grid, potential, beta, 1, scratch)]
+        return [Lines.along(flux, grid, potential, beta, axis, scratch) for axis in self.moving]
 
     @cached_property
     def constant_lines(self) -> list[Lines]:
@@ -105,7 +110,7 @@ class State:
 
     @property
     def lines(self) -> list[Lines]:
-        """Rates along the lines of both axes, up to the next that are asked of the equation."""
+        """Rates along the lines of each axis, up to the next that are asked of the equation."""
         if self.equation.energy.constant:
             return self.equation.constant_lines
         return self.equation.lines(self.potential, self.equation.scratch)

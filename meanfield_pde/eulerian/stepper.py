@@ -38,7 +38,7 @@ from scipy.sparse.linalg import splu
 from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.eulerian.flux import Generator, mirror_lag
-from meanfield_pde.eulerian.lines import Lines, lag_in_plane, mean_of_both
+from meanfield_pde.eulerian.lines import Lines, lag_along, mean_of_both
 from meanfield_pde.eulerian.state import Equation as Equation
 from meanfield_pde.eulerian.state import State as State
 from meanfield_pde.measures.check import Array
@@ -199,18 +199,20 @@ class MPRK22(Stepper):
         """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
         if len(state.equation.moving) == 2:
             return self._by_lines(state, dt, estimate)
-        stage, rho = self._along_one(state, state.generator, dt)
-        lag = state.generator.mean_lag(state.rho, most=MOST_LAG * dt) if estimate else 0.0
-        return Step(rho, _error(state, rho, stage, dt, lag) if estimate else 0.0)
+        return self._along_one(state, dt, estimate)
 
-    def _along_one(self, state: State, generator: Generator, dt: float) -> tuple[Array, Array]:
-        (axis,) = state.equation.moving
-        rho, first = np.ascontiguousarray(state.rho), Lines.of(generator, axis)
+    def _along_one(self, state: State, dt: float, estimate: bool) -> Step:
+        equation, rho, (first,) = state.equation, np.ascontiguousarray(state.rho), state.lines
         stage = first.euler(rho, dt)
-        if state.equation.energy.constant:
-            return stage, first.second_order(rho, dt)
-        second = Lines.of(state.equation.generator(state.equation.energy.potential(stage)), axis)
-        return stage, first.second_stage(rho, stage, second, dt)
+        if equation.energy.constant:
+            end = first.second_order(rho, dt)
+        else:
+            potential = equation.energy.potential(stage)
+            (second,) = equation.lines(potential, equation.later_scratch)
+            end = first.second_stage(rho, stage, second, dt)
+        if not estimate:
+            return Step(end, 0.0)
+        return Step(end, _error(state, end, stage, dt, self._lag(state, [first], dt)))
 
     def _by_lines(self, state: State, dt: float, estimate: bool) -> Step:
         equation, energy, scratch = state.equation, state.equation.energy, state.equation.scratch
@@ -231,9 +233,8 @@ class MPRK22(Stepper):
         if estimate or not energy.constant:
             stage = scratch.take("stage", rho.shape)
             mean_of_both(first_order, scratch, stage, equation.swapped)
-        if estimate and equation.flux.lags:
-            at_mirror = mirror_lag(equation.grid, equation.beta)
-            lag = lag_in_plane(along, state.rho, MOST_LAG * dt, at_mirror, scratch)
+        if estimate:
+            lag = self._lag(state, along, dt)
         if not energy.constant:
             middle = scratch.take("middle", rho.shape)
             np.add(state.potential, energy.potential(stage), out=middle)
@@ -242,6 +243,14 @@ class MPRK22(Stepper):
         end = np.empty(rho.shape)
         mean_of_both(second_order, scratch, end, equation.swapped)
         return Step(end, _error(state, end, stage, dt, lag) if estimate else 0.0)
+
+    @staticmethod
+    def _lag(state: State, lines: list[Lines], dt: float) -> float:
+        equation = state.equation
+        if not equation.flux.lags:
+            return 0.0
+        at_mirror = mirror_lag(equation.grid, equation.beta)
+        return lag_along(lines, state.rho, MOST_LAG * dt, at_mirror, equation.scratch)
 
 
 STEPPERS: dict[str, Stepper] = {"heun": Heun(), "b1": B1(), "b2": B2(), "mprk22": MPRK22()}
