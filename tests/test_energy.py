@@ -21,8 +21,9 @@ from meanfield_pde.energies.energy import (
 )
 from meanfield_pde.energies.interaction import ConvolutionFunctional, Interaction
 from meanfield_pde.energies.loss import CustomLoss
+from meanfield_pde.energies.network import NetworkFunctional
 from meanfield_pde.energies.potential import Penalty, Potential
-from meanfield_pde.energies.risk import NetworkFunctional, Risk
+from meanfield_pde.energies.risk import Risk
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.energies.variants import data_augmented, feature_averaged
 from meanfield_pde.measures.cloud import Cloud

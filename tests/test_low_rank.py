@@ -8,7 +8,7 @@ import pytest
 import meanfield_pde as mf
 from meanfield_pde.energies import low_rank
 from meanfield_pde.energies.low_rank import skeleton
-from meanfield_pde.energies.risk import NetworkFunctional
+from meanfield_pde.energies.network import NetworkFunctional
 
 GRID = mf.Grid.box((-4, -4), (4, 4), (40, 40))
 

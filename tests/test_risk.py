@@ -11,7 +11,8 @@ from meanfield_pde.energies import risk as module
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch
 from meanfield_pde.energies.loss import CustomLoss, Huber
-from meanfield_pde.energies.risk import Network, NetworkFunctional, Risk
+from meanfield_pde.energies.network import NetworkFunctional
+from meanfield_pde.energies.risk import Network, Risk
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density

@@ -10,7 +10,7 @@ averages: that is where matrices and transforms are prepared, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -278,6 +278,7 @@ class SumFunctional(Functional):
     parts: tuple[tuple[float, Functional], ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(_leaves(self.parts)))
         zero = np.zeros(self.grid.shape)
         parts = [(f, part) for f, part in self.parts if f]  # 0 times minus infinity is no number
         fixed = sum((f * part.potential(zero) for f, part in parts if part.constant), zero)
@@ -323,6 +324,17 @@ class SumFunctional(Functional):
 
     _fixed: Array = None  # type: ignore[assignment]
     _moving: tuple[tuple[float, Functional], ...] = ()
+
+
+def _leaves(
+    parts: tuple[tuple[float, Functional], ...],
+) -> Iterator[tuple[float, Functional]]:
+    """Parts that are no sums themselves, each with its factor."""
+    for factor, part in parts:
+        if isinstance(part, SumFunctional):
+            yield from ((factor * inner, leaf) for inner, leaf in part.parts)
+        else:
+            yield factor, part
 
 
 @dataclass(frozen=True, eq=False)

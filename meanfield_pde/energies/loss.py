@@ -75,7 +75,8 @@ class Squared(Loss):
 
     def value(self, prediction: Array, target: Array) -> Array:
         """``factor |yhat - y|^2``."""
-        return np.asarray(self.factor * ((prediction - target) ** 2).sum(-1))
+        difference = prediction - target
+        return np.asarray(self.factor * np.vecdot(difference, difference))
 
     def gradient(self, prediction: Array, target: Array) -> Array:
         """``2 factor (yhat - y)``."""

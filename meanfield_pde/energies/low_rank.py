@@ -55,7 +55,11 @@ class Skeleton:
 
 
 def skeleton(
-    columns: Callable[[Indices], Array], rows: int, size: int, tolerance: float = TOLERANCE
+    columns: Callable[[Indices], Array],
+    rows: int,
+    size: int,
+    tolerance: float = TOLERANCE,
+    most: float = 0.5,
 ) -> Skeleton | None:
     """Decompose a matrix (rows, size) that is given by some of its columns.
 
@@ -66,25 +70,26 @@ def skeleton(
     rows, size : int
     tolerance : float
         Largest error.
+    most : float
+        Share of the rows above which nothing would be won.
 
     Returns
     -------
     Skeleton or None
-        None where the rank is above half of the rows, and nothing would be won, or too high to be
-        found at a fair cost.
+        None where the rank is above that, or too high to be found at a fair cost.
     """
     rng = np.random.default_rng(0)
     order = rng.permutation(size)
     kept = min(UNSEEN, int(MOST_ENTRIES) // rows)
     unseen, pool = (order, order) if size <= 2 * kept else (order[:kept], order[kept:])
     test = columns(unseen)
-    most = min(LAST, rows, size, int(MOST_ENTRIES) // rows)
-    count = min(FIRST, most)
+    largest = min(LAST, rows, size, int(MOST_ENTRIES) // rows)
+    count = min(FIRST, largest)
     while count:
         found = _interpolate(_sketch(columns, pool, (rows, count), rng), test, tolerance)
         if found is not None:
-            return found if 2 * len(found.rows) <= rows else None
-        count = min(2 * count, most) if count < most and count < rows // 2 else 0
+            return found if len(found.rows) <= most * rows else None
+        count = min(2 * count, largest) if count < largest and count < most * rows else 0
     return None
 
 

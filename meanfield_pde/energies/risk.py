@@ -20,7 +20,9 @@ from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss, Squared
 from meanfield_pde.energies.low_rank import TOLERANCE, Indices, Skeleton, skeleton
+from meanfield_pde.energies.network import NetworkFunctional
 from meanfield_pde.energies.potential import require_periodic
+from meanfield_pde.energies.separable import UNSEEN, Places, places_of
 from meanfield_pde.energies.tabulated import WORTH_TABULATING, Range, Table, table_for
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures import check
@@ -34,6 +36,12 @@ CHUNK = 4_000_000
 """Features computed at once."""
 WORTH_FACTORING = 48
 """Data values from which a skeleton of them is looked for."""
+WORTH_SEPARATING = 200_000
+"""Features of a plane from which a few rows and columns of its cells are looked for."""
+DATA_SHARE = 0.7
+"""Share of the tolerance that the choice of data may use up; the rest is for that of cells."""
+AXIS_SHARES = (0.05, 0.005)
+"""Shares of the tolerance that axes are tried with: what they leave grows by the interpolation."""
 MAX_FEATURES = 4e8
 """Features of a grid held at once (3.2 GB)."""
 
@@ -107,29 +115,74 @@ class Risk(Energy):
         few = self.data.x[:: max(1, self.data.size // 16)]
         require_periodic("unit", lambda z: np.moveaxis(self.unit.features(few, z), 0, 1), grid)
         found = self._skeleton(grid)
-        rows = self.data.size * self.data.outputs if found is None else len(found.rows)
-        if rows * grid.size > MAX_FEATURES:
+        chosen = None if found is None else found.rows
+        rows = self.data.size * self.data.outputs if chosen is None else len(chosen)
+        points, (places, error) = grid.places.reshape(-1, grid.dim), self._separated(grid, found)
+        if places is not None:
+            points = points[places.cells]
+        if rows * len(points) > MAX_FEATURES:
             raise ValueError(
                 f"the features of {rows} data values on {grid.size} cells need "
                 f"{rows * grid.size * 8e-9:.1f} GB; use fewer nodes or cells, or a larger "
                 "rank_tolerance"
             )
-        points = grid.places.reshape(-1, grid.dim)
+        said = self._said(found, places, error)
         if found is None:
-            return NetworkFunctional(grid, self._rows(points), self.data, self.loss)
-        features = self._rows(points, found.rows)
-        features *= self._roots[found.rows]
-        return self._reduced(grid, features, found)
+            features = self._rows(points)
+            return NetworkFunctional(grid, features, self.data, self.loss, None, 0.0, said, places)
+        features = self._rows(points, chosen)
+        features *= self._roots[chosen]
+        return replace(self._reduced(grid, features, found), remark=said, places=places)
+
+    def _said(self, found: Skeleton | None, places: Places | None, error: float) -> str:
+        """Say what stands for data and cells, and the error that this makes."""
+        if found is None and places is None:
+            return ""
+        size = self.data.size * self.data.outputs
+        rank = size if found is None else len(found.rows)
+        said = f"features at rank {rank} of {size}"
+        if places is not None:
+            (nx, a), (ny, b) = places.first.shape, places.second.shape
+            said += f", {a} x {b} of {nx} x {ny} places"
+        said += f" (error {error:.0e})"
+        if self.rank_tolerance != TOLERANCE:
+            said += f" for the tolerance {self.rank_tolerance:g}"
+        return said
+
+    def _separated(self, grid: Grid, found: Skeleton | None) -> tuple[Places | None, float]:
+        """Places that stand for all cells, where they pay, and the error of the features with them.
+
+        They are given up where the error is beyond the tolerance.
+        """
+        rows = self.data.size * self.data.outputs if found is None else len(found.rows)
+        error = 0.0 if found is None else found.error
+        if grid.dim != 2 or not self.rank_tolerance or rows * grid.size < WORTH_SEPARATING:
+            return None, error
+        points, roots = grid.places.reshape(-1, grid.dim), self._roots
+        data = np.arange(rows) if found is None else found.rows
+
+        def values(functions: Indices, cells: Indices) -> Array:
+            return roots[data[functions]] * self._rows(points[cells], data[functions])
+
+        every, cells = np.arange(rows), np.random.default_rng(2).permutation(grid.size)[:UNSEEN]
+        exact = values(every, cells)
+        size = _largest(exact, found)
+        for part in AXIS_SHARES:
+            places = places_of(values, rows, grid.shape, part * self.rank_tolerance)
+            if places is None:
+                break
+            gap = places.at(values(every, places.cells), cells) - exact
+            total = error + _largest(gap, found) / size
+            if total <= self.rank_tolerance:
+                return places, total
+        return None, error
 
     def _reduced(self, grid: Grid, features: Array, found: Skeleton) -> NetworkFunctional:
         """Prepare the risk with a skeleton's weighted features."""
-        roots, (size, rank) = self._roots, found.matrix.shape
-        said = f"features at rank {rank} of {size} (error {found.error:.0e})"
-        if self.rank_tolerance != TOLERANCE:
-            said += f" for the tolerance {self.rank_tolerance:g}"
+        roots, (_, rank) = self._roots, found.matrix.shape
         if not isinstance(self.loss, Squared):
             lift = np.divide(found.matrix, roots, out=np.zeros_like(found.matrix), where=roots > 0)
-            return NetworkFunctional(grid, features, self.data, self.loss, lift, remark=said)
+            return NetworkFunctional(grid, features, self.data, self.loss, lift)
         # |X m - t|^2 = |R m - Q't|^2 + |t - QQ't|^2 with X = QR: squares alone, so that a small
         # risk keeps its digits. The first is the risk of as many data, each of weight 1 / rank.
         basis, triangle = np.linalg.qr(found.matrix)
@@ -143,7 +196,7 @@ class Risk(Energy):
             weights=np.full(rank, 1.0 / rank),
         )
         lift = np.sqrt(rank) * triangle
-        return NetworkFunctional(grid, features, few, self.loss, lift, offset, said)
+        return NetworkFunctional(grid, features, few, self.loss, lift, offset)
 
     @property
     def _roots(self) -> Array:
@@ -171,7 +224,7 @@ class Risk(Energy):
         def columns(cells: Indices) -> Array:
             return roots * self._rows(points[cells])
 
-        return skeleton(columns, rows, grid.size, self.rank_tolerance)
+        return skeleton(columns, rows, grid.size, DATA_SHARE * self.rank_tolerance)
 
     def _charted(self, grid: Grid) -> Risk:
         """Return the risk of networks whose parameters are given in a chart."""
@@ -258,91 +311,10 @@ class Risk(Energy):
         return [slice(k, k + size) for k in range(0, cloud.size, size)]
 
 
-@dataclass(frozen=True, eq=False)
-class NetworkFunctional(Functional):
-    """Risk on a grid.
-
-    Parameters
-    ----------
-    grid : Grid
-    features : array (rows, cells)
-        Features of the data (n * outputs rows), or of a skeleton of them, weighted.
-    data : Data
-        Or fewer, with the same risk up to the offset.
-    loss : Loss
-    lift : array (n * outputs, rows), optional
-        What turns means of a skeleton's features into outputs at the data.
-    offset : float
-    remark : str
-        Rank and error, where a skeleton is used.
-    """
-
-    grid: Grid
-    features: Array
-    data: Data
-    loss: Loss
-    lift: Array | None = None
-    offset: float = 0.0
-    remark: str = ""
-
-    @property
-    def constant(self) -> bool:
-        """Always false."""
-        return False
-
-    def means(self, rho: Array) -> Array:
-        """Integrals of the features, shape (rows,)."""
-        return np.asarray(self.features @ rho.ravel() * self.grid.volume)
-
-    def outputs(self, means: Array) -> Array:
-        """Return the outputs at the data, shape (n, outputs)."""
-        values = means if self.lift is None else self.lift @ means
-        return values.reshape(self.data.y.shape)
-
-    def predict(self, rho: Array) -> Array:
-        """Return the outputs at the data; from a skeleton, not exact where weights are tiny."""
-        return self.outputs(self.means(rho))
-
-    def value(self, rho: Array) -> float:
-        """Risk."""
-        return self._mean_loss(self.predict(rho))
-
-    def potential(self, rho: Array) -> Array:
-        """First variation at the cell centres."""
-        return self._pull(self.loss.gradient(self.predict(rho), self.data.y))
-
-    def value_and_potential(self, rho: Array) -> tuple[float, Array]:
-        """Both from one prediction."""
-        outputs = self.predict(rho)
-        return self._mean_loss(outputs), self._pull(self.loss.gradient(outputs, self.data.y))
-
-    def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
-        """Mid-point for a quadratic loss; else the end (the start for a negative sign)."""
-        if self.loss.quadratic:
-            return self.potential(0.5 * (start + end))
-        return self.potential(end if sign >= 0 else start)
-
-    def charges(self, gradient: Array) -> Array:
-        """Factors of the features in the potential, for loss gradients (n, outputs)."""
-        residual = (self.data.weights[:, None] * gradient).ravel()
-        return np.asarray(residual if self.lift is None else residual @ self.lift)
-
-    def curvature(self, outputs: Array) -> Array:
-        """Differentiate the charges in the means, shape (rows, rows)."""
-        blocks = self.data.weights[:, None, None] * self.loss.hessian(outputs, self.data.y)
-        n, q, _ = blocks.shape
-        if self.lift is None:
-            matrix = np.zeros((n, q, n, q))
-            matrix[np.arange(n), :, np.arange(n)] = blocks
-            return matrix.reshape(n * q, n * q)
-        lift = self.lift.reshape(n, q, -1)
-        return np.asarray(np.einsum("iqr,ips,iqp->rs", lift, lift, blocks, optimize=True))
-
-    def _mean_loss(self, outputs: Array) -> float:
-        return float(self.data.weights @ self.loss.value(outputs, self.data.y)) + self.offset
-
-    def _pull(self, gradient: Array) -> Array:
-        return (self.charges(gradient) @ self.features).reshape(self.grid.shape)
+def _largest(values: Array, found: Skeleton | None) -> float:
+    """Largest norm of a cell's features of all data, from those of a skeleton."""
+    whole = values if found is None else found.matrix @ values
+    return float(np.linalg.norm(whole, axis=0).max())
 
 
 @dataclass(frozen=True, eq=False)

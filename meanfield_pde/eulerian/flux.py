@@ -202,8 +202,9 @@ def mean_lag(lag: Array, rho: Array, most: float, at_mirror: tuple[float, float]
     """Lag (2, nx, ny) that the mass sees on average, no face counting more than ``most``."""
     seen = np.empty(lag.shape[1:])
     _kernels.lags_of_cells(lag, most, *at_mirror, seen)
-    seen *= rho.reshape(seen.shape)
-    return folded_sum(seen.reshape(rho.shape)) / folded_sum(rho)
+    seen = seen.reshape(rho.shape)
+    seen *= rho
+    return folded_sum(seen) / folded_sum(rho)
 
 
 @dataclass(frozen=True)

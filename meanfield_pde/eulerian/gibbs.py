@@ -14,7 +14,7 @@ from scipy.optimize import NoConvergence, newton_krylov
 from scipy.special import logsumexp
 
 from meanfield_pde.energies.energy import Energy, Functional, SumFunctional
-from meanfield_pde.energies.risk import NetworkFunctional
+from meanfield_pde.energies.network import NetworkFunctional
 from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.flows.problem import require_gradient_flow
 from meanfield_pde.measures import check
@@ -120,7 +120,7 @@ def _newton(
     mass: float,
     tolerance: float,
 ) -> Array:
-    features = np.concatenate([part.features for _, part in parts])
+    features = np.concatenate([part.on_cells for _, part in parts])
     ends = np.cumsum([len(part.features) for _, part in parts])[:-1]
 
     def density(means: Array) -> Array:
