@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import meanfield_pde as mf
+from meanfield_pde.energies.low_rank import TOLERANCE as ROUNDING
 
 SIZES = (100, 1_000, 10_000)
 CELLS = (64, 128, 256, 512, 1024)
@@ -45,7 +46,7 @@ def plane(size: int) -> mf.Data:
     return mf.Data.gauss_hermite(2, round(size**0.5), wave)
 
 
-def network(data: mf.Data, tolerance: float = 1e-13, loss: str = "half_squared") -> mf.Risk:
+def network(data: mf.Data, tolerance: float = ROUNDING, loss: str = "half_squared") -> mf.Risk:
     unit = mf.Unit.ridge("tanh") if data.dim == 2 else mf.Unit.scaled_ridge("tanh")
     return mf.Risk(unit, data, loss, rank_tolerance=tolerance)
 
@@ -102,9 +103,9 @@ def tell(benchmark, **found):
     ("data", "sizes", "tolerance", "loss"),
     [
         # numpy takes the nodes of 10,000 from a full matrix: 1.6 GB.
-        pytest.param(legendre, (100, 1_000, 4_000), 1e-13, "half_squared", id="legendre"),
-        pytest.param(line, SIZES, 1e-13, "half_squared", id="samples"),
-        pytest.param(line, SIZES, 1e-13, "huber", id="samples, Huber"),
+        pytest.param(legendre, (100, 1_000, 4_000), ROUNDING, "half_squared", id="legendre"),
+        pytest.param(line, SIZES, ROUNDING, "half_squared", id="samples"),
+        pytest.param(line, SIZES, ROUNDING, "huber", id="samples, Huber"),
         pytest.param(plane, SIZES, 1e-2, "half_squared", id="plane, 1e-2"),
         pytest.param(plane, SIZES, 1e-4, "half_squared", id="plane, 1e-4"),
     ],

@@ -5,6 +5,7 @@ import pytest
 
 import meanfield_pde as mf
 from meanfield_pde.energies import risk as module
+from meanfield_pde.energies.low_rank import TOLERANCE
 from meanfield_pde.energies.separable import Places, places_of
 
 GRID = mf.Grid.box((-4, -3), (4, 5), (128, 112))
@@ -148,7 +149,7 @@ def test_small_grids_keep_all_cells():
 def test_stationary_laws_do_not_notice():
     unit, data, loss = RISKS["amplitudes"]
     laws = []
-    for tolerance in (1e-13, 0):
+    for tolerance in (TOLERANCE, 0):
         energy = mf.Risk(unit, data, loss, rank_tolerance=tolerance)
         laws.append(mf.gibbs(energy + 0.02 * mf.Penalty() + 0.05 * mf.Entropy(), GRID).values)
     np.testing.assert_allclose(*laws, atol=1e-11 * laws[0].max())

@@ -24,7 +24,7 @@ from meanfield_pde.measures.check import Array
 
 Indices = npt.NDArray[np.int64]
 
-TOLERANCE = 1e-13
+TOLERANCE = 2e-13
 """Error of a skeleton unless another is asked for: rounding."""
 SUMMANDS = 8
 """Columns of A in one of the sketch: without sums, a narrow feature is in too few of them."""

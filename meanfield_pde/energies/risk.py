@@ -38,7 +38,7 @@ WORTH_FACTORING = 48
 """Data values from which a skeleton of them is looked for."""
 WORTH_SEPARATING = 200_000
 """Features of a plane from which a few rows and columns of its cells are looked for."""
-DATA_SHARE = 0.7
+DATA_SHARE = 0.5
 """Share of the tolerance that the choice of data may use up; the rest is for that of cells."""
 AXIS_SHARES = (0.05, 0.005)
 """Shares of the tolerance that axes are tried with: what they leave grows by the interpolation."""

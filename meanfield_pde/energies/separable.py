@@ -23,7 +23,7 @@ Values = Callable[[Indices, Indices], Array]
 """From indices of functions and flat ones of cells to values, shape (functions, cells)."""
 
 FUNCTIONS, LINES = 96, 32
-"""How many, drawn at random, show the skeleton of an axis."""
+"""Sums of functions, with random signs, and random lines that show the skeleton of an axis."""
 MOST = 0.75
 """Share of an axis that its skeleton may have."""
 UNSEEN = 512
@@ -113,8 +113,8 @@ def places_of(
     for axis in (0, 1):
         lines = rng.permutation(shape[1 - axis])[:LINES]
         cells = np.moveaxis(np.take(index, lines, axis=1 - axis), axis, 0)
-        chosen = rng.permutation(functions)[:FUNCTIONS]
-        sample = values(chosen, cells.ravel()).reshape(len(chosen), *cells.shape)
+        sample = _few(values(np.arange(functions), cells.ravel()), rng)
+        sample = sample.reshape(len(sample), *cells.shape)
         table = np.moveaxis(sample, 1, 0).reshape(shape[axis], -1)
         one = skeleton(partial(np.take, table, axis=1), *table.shape, tolerance, MOST)
         if one is None:
@@ -124,3 +124,11 @@ def places_of(
     places = Places(found[0].matrix, found[1].matrix, cells)
     dense = 1e-9 * PASS * functions * index.size
     return places if places.seconds(functions) < 0.7 * dense else None
+
+
+def _few(sample: Array, rng: np.random.Generator) -> Array:
+    """Functions (functions, cells), or fewer sums of all of them, so that none is missed."""
+    if len(sample) <= FUNCTIONS:
+        return sample
+    signs = rng.choice([-1.0, 1.0], (FUNCTIONS, len(sample)))
+    return np.asarray(signs @ sample) / np.sqrt(len(sample))
