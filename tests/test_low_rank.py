@@ -172,11 +172,11 @@ def test_potentials_are_off_by_no_more_than_the_error_allows(tolerance, cells):
     full, thin = (smooth(y, rank_tolerance=t).discretise(grid) for t in (0, tolerance))
     assert f") for the tolerance {tolerance:g}" in thin.remark
     told = float(thin.remark.split("(error ")[1].split(")")[0])
-    assert 0.95 * found.error <= told <= tolerance
+    assert 0.75 * found.error <= told <= tolerance  # told has one digit
     size = np.linalg.norm(a, axis=0).max()
     off = np.abs(thin.potential(rho) - full.potential(rho)).max()
     sampled = 1 if cells == 30 else 2  # errors are known at all of 900 cells, at 512 of 3600
-    assert off <= 1.1 * sampled * told * size * (10 + 4 * size) + 1e-13
+    assert off <= 1.4 * sampled * told * size * (10 + 4 * size) + 1e-13
     assert off >= 0.5 * found.error * size * 10
 
 
