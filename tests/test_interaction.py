@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reference import PROPERTY, convolution, integral, refuses
 from scipy.integrate import quad
 
+from meanfield_pde.energies import interaction as module
 from meanfield_pde.energies.interaction import Interaction
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
@@ -65,30 +66,30 @@ def test_potential_is_the_discrete_convolution(grid, kernel, seed):
     check_convolution(grid, kernel, seed)
 
 
+def unpadded(kernel, lengths):
+    """As many differences as there are cells: the ends of a line meet."""
+    n = (len(kernel) + 1) // 2
+    first = n - 1 - n // 2
+    return np.fft.ifftshift(kernel[first : first + n])
+
+
 BUGS = {
-    "no padding": (
-        lambda self, grid, lengths: np.fft.ifftshift(
-            self.function(
-                (np.arange(grid.cells[0]) - grid.cells[0] // 2)[:, None] * grid.spacing[0]
-            )
-        ),
-        "line",
-    ),
+    "no padding": ((module, "_wrapped", unpadded), "line"),
     "no volume": (
-        lambda self, grid, lengths: right_kernel(self, grid, lengths) / grid.volume,
+        (Interaction, "_circular", lambda self, grid: right_circular(self, grid) / grid.volume),
         "circle",
     ),
     "transposed axes": (
-        lambda self, grid, lengths: right_kernel(self, grid, lengths)[:, ::-1],
+        (Interaction, "_differences", lambda self, grid: right_differences(self, grid)[:, ::-1]),
         "plane",
     ),
 }
-right_kernel = Interaction._kernel
+right_circular, right_differences = Interaction._circular, Interaction._differences
 
 
 @pytest.mark.parametrize(("wrong", "name"), BUGS.values(), ids=BUGS)
 def test_planted_kernels_are_caught(monkeypatch, wrong, name):
-    monkeypatch.setattr(Interaction, "_kernel", wrong)
+    monkeypatch.setattr(*wrong)
     with pytest.raises(AssertionError):
         check_convolution(*GRIDS[name], 0)
 
@@ -182,12 +183,12 @@ def log_primitive(u):
 def test_averages_of_the_logarithm_at_every_offset():
     grid = Grid.box(0, 3, 12)
     h = grid.spacing[0]
-    kernel = Interaction(log)._kernel(grid, (24,))
+    kernel = Interaction(log)._differences(grid)
     for offset in range(-11, 12):
         a, b = (offset - 0.5) * h, (offset + 0.5) * h
         ends = [0.0 if u == 0 else u * math.log(abs(u)) - u for u in (a, b)]
         # Four Gauss nodes beyond three cells: relative error 16^-8.
-        assert kernel[offset] == pytest.approx((ends[1] - ends[0]) / h, rel=1e-9, abs=1e-9)
+        assert kernel[11 + offset] == pytest.approx((ends[1] - ends[0]) / h, rel=1e-9, abs=1e-9)
 
 
 def log_potential(x):
@@ -451,7 +452,7 @@ LINE = Grid.box(-1, 1, 6)
             "got nan",
             "singularity",
         ),
-        (lambda: Interaction(lambda dz: dz**2).on(LINE), "interaction", "(12, 1)", "last axis"),
+        (lambda: Interaction(lambda dz: dz**2).on(LINE), "interaction", "(11, 1)", "last axis"),
         (
             lambda: Interaction(lambda dz: (dz**2).sum()).drift(Cloud([1.0, 2.0])),
             "interaction must map points",

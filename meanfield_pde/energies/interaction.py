@@ -1,7 +1,8 @@
 r"""Interaction energies: ``1/2 int int W(z - z') mu(dz) mu(dz')`` with a symmetric kernel W.
 
 On a grid the potential is the discrete convolution ``Phi_K = sum_L |L| W_{K-L} rho_L`` by FFT,
-zero-padded on a box and circular on a torus. A kernel that is singular at 0 enters by its averages
+zero-padded on a box and circular on a torus, or by products of small matrices where W is
+smooth (`separable_kernel`). A kernel that is singular at 0 enters by its averages
 over the cells, at every offset: averaging the cell at 0 alone would leave an error of order
 ``h rho(z)`` in the potential. Particles see ``sum_j w_j grad W(z_i - z_j)``. Many of them on the
 line do so through `far_field`, where the kernel is smooth; else, for smooth kernels, the sources
@@ -26,6 +27,7 @@ from meanfield_pde.energies.quotient import (
     radial_matrix,
     require_even,
 )
+from meanfield_pde.energies.separable_kernel import separable
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array, Function
@@ -103,35 +105,49 @@ class Interaction(Energy):
         if isinstance(chart, Mirrors):
             whole = grid.whole
             assert whole is not None
-            kernel = self._kernel(whole, tuple(2 * n for n in whole.cells))
+            kernel = self._differences(whole)
             require_even(kernel, chart.axes)
-            return MirroredFunctional(grid, kernel)
+            found = None if self.singular(grid.dim) else separable(grid, kernel, chart.axes)
+            lengths = tuple(2 * n for n in whole.cells)
+            return found or MirroredFunctional(grid, _wrapped(kernel, lengths))
         if chart is not None:  # differences on E^G are B times those of the coordinates
             flat = Interaction(lambda ds: self.function(chart.place(ds)))
             return flat.discretise(replace(grid, chart=None))
-        lengths = grid.cells
-        if not grid.periodic:
-            lengths = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
-        return ConvolutionFunctional(grid, self._kernel(grid, lengths))
-
-    def _kernel(self, grid: Grid, lengths: tuple[int, ...]) -> Array:
-        """W at all differences of cell centres, 0 at index 0 and negative ones from the end."""
-        steps = [np.rint(fft.fftfreq(n, 1.0 / n)) for n in lengths]
-        cells, spacing = np.array(grid.cells), np.array(grid.spacing)
-        offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
-        padding = (np.abs(offsets) >= cells).any(axis=-1)  # no cell reads these
-        offsets = np.clip(offsets, 1 - cells, cells - 1)
         if grid.periodic:
-            self._require_periodic(grid)
-        if self.singular(grid.dim):
-            kernel = self._averaged(offsets, spacing)
-        else:
-            kernel = check.evaluate("interaction", self.function, offsets * spacing)
-        kernel = np.where(padding, 0.0, kernel)
+            return ConvolutionFunctional(grid, self._circular(grid))
+        kernel = self._differences(grid)
+        found = None if self.singular(grid.dim) else separable(grid, kernel)
+        lengths = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
+        return found or ConvolutionFunctional(grid, _wrapped(kernel, lengths))
+
+    def _differences(self, grid: Grid) -> Array:
+        """W at all differences of cell centres, from the most negative."""
+        steps = [np.arange(1.0 - n, n) for n in grid.cells]
+        kernel = self._at_steps(steps, np.array(grid.spacing))
+        return self._even(kernel, np.flip(kernel), steps, grid)
+
+    def _circular(self, grid: Grid) -> Array:
+        """W at all differences on a torus, 0 at index 0 and negative ones from the end."""
+        self._require_periodic(grid)
+        steps = [np.rint(fft.fftfreq(n, 1.0 / n)) for n in grid.cells]
+        kernel = self._at_steps(steps, np.array(grid.spacing))
         mirrored = np.roll(np.flip(kernel), 1, axis=tuple(range(grid.dim)))
+        return self._even(kernel, mirrored, steps, grid)
+
+    def _at_steps(self, steps: list[Array], spacing: Array) -> Array:
+        offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
+        if self.singular(len(steps)):
+            return self._averaged(offsets, spacing)
+        offsets *= spacing
+        return check.evaluate("interaction", self.function, offsets)
+
+    @staticmethod
+    def _even(kernel: Array, mirrored: Array, steps: list[Array], grid: Grid) -> Array:
+        """Mean of a kernel and its mirror image, which may differ by rounding alone."""
         defect = np.abs(kernel - mirrored)
         if defect.max() > 1e-10 * (1 + np.abs(kernel).max()):
-            at = offsets[np.unravel_index(defect.argmax(), defect.shape)] * spacing
+            index = np.unravel_index(defect.argmax(), defect.shape)
+            at = np.array([s[i] for s, i in zip(steps, index, strict=True)]) * grid.spacing
             raise ValueError(
                 f"interaction must be symmetric, got W(z) - W(-z) = {defect.max():.2g} at z = "
                 f"{at}; only the even part of a kernel acts in a gradient flow"
@@ -281,6 +297,12 @@ class Interaction(Energy):
         """``sum_j w_j W(z - z_j)`` at the targets."""
         dz = targets[:, None, :] - sources[None, :, :]
         return check.evaluate("interaction", self.function, dz) @ weights
+
+
+def _wrapped(kernel: Array, lengths: tuple[int, ...]) -> Array:
+    """Kernel with 0 at index 0, negative differences from the end and zeros between."""
+    padded = np.pad(kernel, [(0, n - k) for n, k in zip(lengths, kernel.shape, strict=True)])
+    return np.roll(padded, [-(k // 2) for k in kernel.shape], axis=tuple(range(kernel.ndim)))
 
 
 def _around(points: Array, size: Array) -> Array:

@@ -131,4 +131,4 @@ def _few(sample: Array, rng: np.random.Generator) -> Array:
     if len(sample) <= FUNCTIONS:
         return sample
     signs = rng.choice([-1.0, 1.0], (FUNCTIONS, len(sample)))
-    return np.asarray(signs @ sample) / np.sqrt(len(sample))
+    return np.asarray(signs @ sample / np.sqrt(len(sample)))
