@@ -67,9 +67,11 @@ from meanfield_pde.measures._kernels import (
     UNDERFLOW,
     decay,
     decays,
+    entropy_terms,
     exponential_parts,
     fold_line,
     fold_plane,
+    logarithm,
     tangent,
 )
 
@@ -1004,6 +1006,30 @@ def test_exponentials_to_the_last_digits():
     decays(compiled)
     np.testing.assert_array_equal(compiled, found)
     assert np.isnan(decay(np.nan))
+
+
+def exact_log(x):
+    with localcontext() as context:
+        context.prec = 50
+        return float(Decimal(float(x)).ln())
+
+
+@pytest.mark.parametrize("near", [1e-300, 1e-8, 0.7, 1.0, 1.5, 1e9, 1e300])
+def test_logarithms_to_the_last_digits(near):
+    """Two units in the last place, near 1 too, where they vanish."""
+    factors = 1 + np.concatenate([[0.0], np.geomspace(1e-15, 0.4, 60)])
+    places = near * np.concatenate([factors, 1 / factors])
+    found = np.array([logarithm(x) for x in places])
+    exact = np.array([exact_log(x) for x in places])
+    assert (np.abs(found - exact) <= 2 * np.spacing(np.abs(exact))).all()
+
+
+def test_terms_of_the_entropy():
+    rho = np.array([[0.0, 1e-310, 1e-5], [0.3, 1.0, 7.0]])
+    found = np.empty_like(rho)
+    entropy_terms(rho, 1e-300, found)
+    expected = rho * np.log(np.maximum(rho, 1e-300))
+    np.testing.assert_allclose(found, expected, rtol=1e-15, atol=0)
 
 
 @given(st.floats(-708.0, 0.0))

@@ -38,6 +38,8 @@ GATHER_TOLERANCE = 1e-9
 """Largest relative error of the force through Chebyshev nodes before pairs are summed directly."""
 CHUNK = 2_000_000
 """Pairs handled at once."""
+EVEN_SAMPLE = 64
+"""Differences along half an axis at which a kernel is compared with its mirror images."""
 WORTH_A_FIELD = 300
 """Points of the line from which a far field is looked for."""
 
@@ -105,8 +107,7 @@ class Interaction(Energy):
         if isinstance(chart, Mirrors):
             whole = grid.whole
             assert whole is not None
-            kernel = self._differences(whole)
-            require_even(kernel, chart.axes)
+            kernel = self._even_differences(whole, chart.axes)
             found = None if self.singular(grid.dim) else separable(grid, kernel, chart.axes)
             lengths = tuple(2 * n for n in whole.cells)
             return found or MirroredFunctional(grid, _wrapped(kernel, lengths))
@@ -125,6 +126,23 @@ class Interaction(Energy):
         steps = [np.arange(1.0 - n, n) for n in grid.cells]
         kernel = self._at_steps(steps, np.array(grid.spacing))
         return self._even(kernel, np.flip(kernel), steps, grid)
+
+    def _even_differences(self, grid: Grid, axes: tuple[int, ...]) -> Array:
+        """As `_differences`, from a quadrant: W is even along the axes, as a sample has to show.
+
+        In the plane a kernel that is symmetric and even along one axis is so along the other.
+        """
+        spacing = np.array(grid.spacing)
+        strides = [max(1, n // EVEN_SAMPLE) for n in grid.cells]
+        counts = [(n - 1) // s for n, s in zip(grid.cells, strides, strict=True)]
+        few = [s * np.arange(-k, k + 1.0) for s, k in zip(strides, counts, strict=True)]
+        sample = self._at_steps(few, spacing)
+        require_even(self._even(sample, np.flip(sample), few, grid), axes)
+        kernel = self._at_steps([np.arange(float(n)) for n in grid.cells], spacing)
+        for axis, n in enumerate(grid.cells):
+            mirrored = np.flip(np.take(kernel, np.arange(1, n), axis), axis)
+            kernel = np.concatenate([mirrored, kernel], axis)
+        return kernel
 
     def _circular(self, grid: Grid) -> Array:
         """W at all differences on a torus, 0 at index 0 and negative ones from the end."""

@@ -10,7 +10,9 @@ singularities have too many, and are left to transforms.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -137,13 +139,23 @@ def _accurate(functional: SeparableFunctional, kernel: Array, mirrored: tuple[in
     found, exact = functional.potential(rho), np.empty(PROBES)
     chosen = rng.permutation(grid.size)[:PROBES]
     for k, cell in enumerate(chosen):
-        places = np.unravel_index(cell, grid.shape)
-        rows = []
-        for axis, (i, n) in enumerate(zip(places, grid.cells, strict=True)):
-            middle, cells = kernel.shape[axis] // 2, np.arange(n)
-            images = [middle + i - cells]
-            images += [middle + i + cells + 1] if axis in mirrored else []
-            rows.append(images)
-        parts = [kernel[np.ix_(a, b)] for a in rows[0] for b in rows[1]]
-        exact[k] = (sum(parts) / len(parts) * rho).sum() * grid.volume
+        total = 0.0
+        for seen, reverse in _images(np.unravel_index(cell, grid.shape), grid, kernel, mirrored):
+            total += float((np.flip(kernel[seen], reverse) * rho).sum()) * grid.volume
+        exact[k] = total / 2 ** len(mirrored)
     return bool(np.abs(found.ravel()[chosen] - exact).max() <= ACCURACY * np.abs(exact).max())
+
+
+def _images(
+    cell: Sequence[int], grid: Grid, kernel: Array, mirrored: tuple[int, ...]
+) -> Iterator[tuple[tuple[slice, ...], tuple[int, ...]]]:
+    """Parts of the kernel that a cell sees all others by, and their images, and axes to flip."""
+    sides: list[list[tuple[slice, bool]]] = []
+    for axis, (i, n) in enumerate(zip(cell, grid.cells, strict=True)):
+        here = kernel.shape[axis] // 2 + int(i)
+        sides.append([(slice(here - n + 1, here + 1), True)])
+        if axis in mirrored:
+            sides[-1].append((slice(here + 1, here + n + 1), False))
+    for one, other in product(*sides):
+        flipped = tuple(axis for axis, part in enumerate((one, other)) if part[1])
+        yield (one[0], other[0]), flipped

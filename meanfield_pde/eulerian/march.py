@@ -217,7 +217,11 @@ class March:
 
     def _evened(self, rho: Array) -> Array:
         """Take the rounding of a step away that broke the symmetry, or refuse the step."""
-        if not self._invariant or self.orbits is None or is_invariant(rho, self.orbits):
+        if not self._invariant or self.orbits is None:
+            return rho
+        if self.equation.swapped and np.array_equal(rho, rho.T):  # a fraction of the time
+            return rho
+        if is_invariant(rho, self.orbits):
             return rho
         mean = orbit_average(rho, self.orbits)
         defect = folded_sum(np.abs(rho - mean)) / self._mass

@@ -11,6 +11,7 @@ from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.flux import Flux, Generator, LinearFlux, Transport
 from meanfield_pde.eulerian.lines import Lines, Scratch
 from meanfield_pde.eulerian.reaction import LEAST, Reaction
+from meanfield_pde.measures._kernels import entropy_terms
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -127,9 +128,7 @@ class State:
         entropy = 0.0
         if self.equation.beta:
             terms = self.equation.scratch.take("terms", self.rho.shape)
-            np.maximum(self.rho, LEAST, out=terms)  # 0 log 0 = 0
-            np.log(terms, out=terms)
-            terms *= self.rho
+            entropy_terms(np.ascontiguousarray(self.rho), LEAST, terms)
             entropy = folded_sum(terms) * self.equation.grid.volume
         return self._evaluated[0] + self.equation.beta * entropy
 
