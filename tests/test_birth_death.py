@@ -443,6 +443,25 @@ def test_two_atoms_are_reached_by_birth_and_death_alone():
     assert abs(energy.value(found.at(50)[0]) + least) < 1e-6
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hundredth_of_uniform_particles_finds_the_other_well(seed):
+    """Of 800 draws some 8 are uniform, 4 beyond the barrier: births fill both wells equally.
+
+    Without births those 4 stay alone: .199404 (1 - 2 * 4/800)^2 = .1954.
+    """
+    energy, least = two_atoms()
+    grid = mf.Grid.box(-5, 5, 400)
+    atom, everywhere = mf.Density.gaussian(grid, -2.0, 0.01), mf.Density.uniform(grid)
+    law = mf.Density.mixture([atom, everywhere], [0.99, 0.01])
+    start = mf.Cloud(law.sample(800, np.random.default_rng(seed)))
+    flow = mf.GradientFlow(energy, rate=0.5, reaction=5.0)
+    reached = simulate(flow, 800, 0.02, initial=start, t1=50.0).at(50)
+    assert abs(energy.value(reached[0]) + least) < 1e-6
+    alone = replace(flow, reaction=0.0)
+    stuck = simulate(alone, 800, 0.05, initial=start, t1=50.0, dynamics="langevin").at(50)
+    assert energy.value(stuck[0]) + least == pytest.approx(0.195, abs=0.01)
+
+
 # -- beside a density
 
 
