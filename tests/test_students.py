@@ -360,6 +360,22 @@ def test_command(tmp_path):
     assert {row["particles"] for row in told["rows"]} >= {5, 20}
 
 
+def test_students_that_cannot_leave_are_not_trained_in_large_numbers(monkeypatch):
+    asked = []
+
+    def recorded(setup, every, *_):
+        asked.extend(every)
+        return {kind: np.ones((kind.seeds, 4, 4)) for kind in every}
+
+    monkeypatch.setattr(module, "_train_all", recorded)
+    mf.students(particles=[1000, 5000], seeds=2, teachers=["weak"])
+    kinds = {(kind.start, kind.variant, kind.particles) for kind in asked}
+    assert len(asked) == len(kinds) == 2 * 4 * 2 - 3
+    left_out = [(start, v) for start in module.STARTS for v in variants.VARIANTS]
+    left_out = [pair for pair in left_out if (*pair, 5000) not in kinds]
+    assert left_out == [("strong", v) for v in variants.VARIANTS[1:]]
+
+
 def test_figure():
     rng = np.random.default_rng(0)
     trained = {
@@ -388,6 +404,12 @@ def test_figure():
         (lambda: mf.students(seeds=1), "seeds", "got 1", "spread"),
         (lambda: mf.students(seeds={5: 2}, particles=[6]), "seeds", "got None", "spread"),
         (lambda: mf.students(processes=0), "processes", "got 0", "cores"),
+        (
+            lambda: mf.students(
+                particles=[5000], starts=["strong"], variants=["data-augmented"], teachers=["weak"]
+            ),
+            *("particles", "got [5000]", "nothing to measure"),
+        ),
     ],
 )
 def test_refusals(call, argument, got, remedy):
