@@ -118,8 +118,8 @@ def test_a_collapse_that_is_missed_or_invented_fails(monkeypatch):
 def test_a_wrong_kernel_breaks_the_law_of_the_second_moment(monkeypatch):
     """One whose force is a fiftieth too strong on the grid, and right for particles."""
     kernel = mf.Interaction
-    honest = kernel._kernel
-    monkeypatch.setattr(kernel, "_kernel", lambda *given: 1.02 * honest(*given))
+    honest = kernel._differences
+    monkeypatch.setattr(kernel, "_differences", lambda *given: 1.02 * honest(*given))
     fresh = mf.load_case("keller-segel-below")
     assert verdicts(fresh, {"second-moment-law": True}) == {"second-moment-law": False}
 
