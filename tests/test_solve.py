@@ -532,3 +532,31 @@ def test_a_flow_that_can_only_crawl_says_so():
         found.at(50.0)
     with pytest.raises(ValueError, match="save at 0"):
         found.to_dataset()
+
+
+def blas_threads():
+    from threadpoolctl import threadpool_info
+
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("follow", [mf.solve, lambda problem: mf.simulate(problem, particles=10)])
+def test_linear_algebra_has_one_thread_in_a_flow_and_all_afterwards(follow):
+    """A spinning second one makes solves on a busy machine ten times as long."""
+    from threadpoolctl import threadpool_limits
+
+    seen = []
+
+    def watched(t):
+        seen.extend(blas_threads())
+        return 1.0
+
+    grid = mf.Grid.box(-3, 3, 30)
+    energy = mf.Potential(lambda z: 0.5 * (z**2).sum(-1), gradient=lambda z: watched(0) * z)
+    flow = mf.GradientFlow(energy + 0.5 * mf.Entropy(), rate=watched)
+    with threadpool_limits(2):
+        before = blas_threads()
+        seen.clear()
+        follow(mf.Problem(flow, mf.Density.gaussian(grid, 0.3, 0.2), t1=0.1))
+        assert blas_threads() == before
+    assert 1 in seen

@@ -28,6 +28,7 @@ from meanfield_pde.eulerian.stepper import STEPPERS, Equation, Stepper
 from meanfield_pde.flows.gap import nikaido_isoda
 from meanfield_pde.flows.problem import Game
 from meanfield_pde.flows.progress import progress_bar
+from meanfield_pde.flows.threads import one_thread
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.order_free import folded_sum
@@ -35,6 +36,7 @@ from meanfield_pde.measures.order_free import folded_sum
 logger = logging.getLogger(__name__)
 
 
+@one_thread()
 def solve_game(
     problem: Game,
     save: Sequence[float] | int | None,

@@ -26,6 +26,7 @@ from meanfield_pde.eulerian.stepper import State, Stepper
 from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
+from meanfield_pde.flows.threads import one_thread
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
@@ -227,6 +228,7 @@ def _refuse_groups(symmetry: Group | None, reduce: Group | None) -> None:
             )
 
 
+@one_thread()
 def _prepare(
     problem: Problem,
     flux: str | Flux,
@@ -273,6 +275,7 @@ def _refuse_mixed(group: Group, moving: tuple[int, ...], dim: int) -> None:
         )
 
 
+@one_thread()
 def _march_through(
     problem: Problem, march: March, times: Array, progress: bool
 ) -> tuple[list[State], str]:

@@ -14,6 +14,7 @@ from meanfield_pde.flows.game import ZeroSumGame
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Game, Problem
 from meanfield_pde.flows.progress import progress_bar
+from meanfield_pde.flows.threads import one_thread
 from meanfield_pde.lagrangian import _kernels
 from meanfield_pde.lagrangian.birth_death import (
     DYNAMICS,
@@ -244,6 +245,7 @@ def _dynamics(dynamics: str | Dynamics, dt: float | None) -> Dynamics:
     return dynamics if dt is None else replace(dynamics, dt=dt)  # type: ignore[type-var]
 
 
+@one_thread()
 def _advance(
     problem: Problem,
     dynamics: Dynamics,
