@@ -6,7 +6,7 @@ import pytest
 import meanfield_pde as mf
 from meanfield_pde.energies import risk as module
 from meanfield_pde.energies.low_rank import TOLERANCE
-from meanfield_pde.energies.separable import Places, places_of
+from meanfield_pde.energies.separable import Places, places_of, remainder
 
 GRID = mf.Grid.box((-4, -3), (4, 5), (128, 112))
 RHO = mf.Density.gaussian(GRID, (0.5, 0.7), 0.4).values
@@ -33,8 +33,11 @@ def test_ranks_are_found_and_values_reproduced(ranks):
     flat = table.reshape(len(table), -1)
     few = flat[:, places.cells]
     np.testing.assert_allclose(places.spread(few), table, atol=1e-11)
-    cells = np.array([0, 17, table[0].size - 1])
-    np.testing.assert_allclose(places.at(few, cells), flat[:, cells], atol=1e-11)
+    part = table[:, 20:33].reshape(len(table), -1)
+    np.testing.assert_allclose(places.rows(few, slice(20, 33)), part, atol=1e-11)
+    sizes, gaps = remainder(lambda f, c: flat[np.ix_(f, c)], len(table), table.shape[1:], places)
+    np.testing.assert_allclose(sizes, np.linalg.norm(flat, axis=0), rtol=1e-12)
+    assert gaps.max() <= 1e-11
 
 
 @pytest.mark.parametrize("shape", [(3, 9), (9, 3)])
@@ -129,14 +132,48 @@ def test_errors_are_within_the_tolerance_and_told(tolerance):
     assert off > 1e-3 * tolerance * size
 
 
-def test_what_the_sample_missed_is_seen_in_the_check(monkeypatch):
-    """With one function and one line in the sample, the rest does not fit, and all cells stay."""
-    monkeypatch.setattr("meanfield_pde.energies.separable.FUNCTIONS", 1)
-    monkeypatch.setattr("meanfield_pde.energies.separable.LINES", 1)
-    unit, data, loss = RISKS["bumps"]
-    functional = mf.Risk(unit, data, loss).discretise(GRID)
-    assert functional.places is None
-    assert functional.features.shape[1] == GRID.size
+def narrow(x, z):
+    """A smooth bump of z about x and, about a place that has nothing to do with x, a narrow one."""
+    away = ((z - [1.234, -0.567]) ** 2).sum(-1) / (1.3 * 8 / 256) ** 2
+    smooth = np.exp(-0.5 * ((x - z) ** 2).sum(-1))
+    return smooth + (1 + x[..., 0]) * np.maximum(0.0, 1.0 - away) ** 2
+
+
+NARROW = {
+    "bumps of three cells": (mf.Unit.bump(0.05), 8, 512, 1e-4),
+    "a bump of one cell": (mf.Unit.custom(narrow), 30, 256, TOLERANCE),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", NARROW)
+def test_what_no_sampled_line_has_seen_is_seen_in_the_check(name, seed):
+    """Local features are between the lines; every cell is looked at, and places are given up."""
+    unit, size, cells, tolerance = NARROW[name]
+    x = np.random.default_rng(seed).standard_normal((size, 2))
+    grid = mf.Grid.box((-4, -4), (4, 4), (cells, cells))
+    data = mf.Data.samples(x, np.sin(x[:, 0]))
+    functional = mf.Risk(unit, data, rank_tolerance=tolerance).discretise(grid)
+    if functional.places is None:
+        assert functional.features.shape[1] == grid.size
+        return
+    exact = unit.features(x, grid.points.reshape(-1, 2))[..., 0]
+    off = np.abs(functional.on_cells - exact).max()
+    assert off <= tolerance * np.linalg.norm(exact, axis=0).max()
+
+
+def test_a_check_of_some_cells_would_not_see_it(monkeypatch):
+    """Planted: the remainder at every seventh cell only, elsewhere nothing is left."""
+
+    def sparse(*given):
+        sizes, gaps = remainder(*given)
+        gaps[np.arange(len(gaps)) % 7 > 0] = 0.0
+        return sizes, gaps
+
+    monkeypatch.setattr(module, "remainder", sparse)
+    monkeypatch.setitem(NARROW, "planted", NARROW["a bump of one cell"])
+    with pytest.raises(AssertionError):
+        [test_what_no_sampled_line_has_seen_is_seen_in_the_check("planted", k) for k in range(8)]
 
 
 def test_small_grids_keep_all_cells():

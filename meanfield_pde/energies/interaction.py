@@ -39,7 +39,7 @@ GATHER_TOLERANCE = 1e-9
 CHUNK = 2_000_000
 """Pairs handled at once."""
 EVEN_SAMPLE = 64
-"""Differences along half an axis at which a kernel is compared with its mirror images."""
+"""Differences along half an axis at which a kernel of the plane is compared with its images."""
 WORTH_A_FIELD = 300
 """Points of the line from which a far field is looked for."""
 
@@ -128,21 +128,34 @@ class Interaction(Energy):
         return self._even(kernel, np.flip(kernel), steps, grid)
 
     def _even_differences(self, grid: Grid, axes: tuple[int, ...]) -> Array:
-        """As `_differences`, from a quadrant: W is even along the axes, as a sample has to show.
+        """As `_differences`, from a quadrant, of a kernel that is even along the axes.
 
-        In the plane a kernel that is symmetric and even along one axis is so along the other.
+        In the plane one that is symmetric and even along one axis is so along the other.
         """
-        spacing = np.array(grid.spacing)
-        strides = [max(1, n // EVEN_SAMPLE) for n in grid.cells]
-        counts = [(n - 1) // s for n, s in zip(grid.cells, strides, strict=True)]
-        few = [s * np.arange(-k, k + 1.0) for s, k in zip(strides, counts, strict=True)]
-        sample = self._at_steps(few, spacing)
-        require_even(self._even(sample, np.flip(sample), few, grid), axes)
-        kernel = self._at_steps([np.arange(float(n)) for n in grid.cells], spacing)
+        self._require_even(grid, axes)
+        quadrant = [np.arange(float(n)) for n in grid.cells]
+        kernel = self._at_steps(quadrant, np.array(grid.spacing))
         for axis, n in enumerate(grid.cells):
             mirrored = np.flip(np.take(kernel, np.arange(1, n), axis), axis)
             kernel = np.concatenate([mirrored, kernel], axis)
         return kernel
+
+    def _require_even(self, grid: Grid, axes: tuple[int, ...]) -> None:
+        """Compare differences with their mirror images.
+
+        On a line all of them; in the plane all of up to 64 cells along both axes, where kernels
+        vary most, and of those beyond a sample, which cannot see what is narrower than its stride.
+        """
+        dense = EVEN_SAMPLE if grid.dim == 2 else max(grid.cells)
+        near = tuple(1 for _ in grid.cells)
+        far = tuple(max(1, n // dense) for n in grid.cells)
+        for strides in dict.fromkeys((near, far)):
+            steps = []
+            for n, stride in zip(grid.cells, strides, strict=True):
+                most = min(dense, (n - 1) // stride)
+                steps.append(stride * np.arange(-most, most + 1.0))
+            sample = self._at_steps(steps, np.array(grid.spacing))
+            require_even(self._even(sample, np.flip(sample), steps, grid), axes)
 
     def _circular(self, grid: Grid) -> Array:
         """W at all differences on a torus, 0 at index 0 and negative ones from the end."""

@@ -19,10 +19,10 @@ from meanfield_pde.energies.charted import charted, merged_by_length
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch, Energy, Functional
 from meanfield_pde.energies.loss import Loss, Squared
-from meanfield_pde.energies.low_rank import TOLERANCE, Indices, Skeleton, skeleton
+from meanfield_pde.energies.low_rank import TOLERANCE, UNSEEN, Indices, Skeleton, skeleton
 from meanfield_pde.energies.network import NetworkFunctional
 from meanfield_pde.energies.potential import require_periodic
-from meanfield_pde.energies.separable import UNSEEN, Places, places_of
+from meanfield_pde.energies.separable import Places, places_of, remainder
 from meanfield_pde.energies.tabulated import WORTH_TABULATING, Range, Table, table_for
 from meanfield_pde.energies.unit import Unit
 from meanfield_pde.measures import check
@@ -59,10 +59,11 @@ class Risk(Energy):
         ``huber``.
     rank_tolerance : float
         Error, relative to the largest, of the features by which a potential on a grid is computed:
-        as few data values as this allows stand for all (`low_rank`). The default is rounding, 0
-        means all data. The density then follows the exact flow of a network so close to this one,
-        with mass, positivity and free-energy decay as they were; `Solution.result` gives rank and
-        error. Particles feel all data.
+        as few data values (`low_rank`) and, in a plane, rows and columns of cells (`separable`) as
+        this allows stand for all. The default is rounding, 0 means all data and all cells. The
+        density then follows the exact flow of a network so close to this one, with mass, positivity
+        and free-energy decay as they were; `Solution.result` gives rank and error: of rows and
+        columns at every cell, of data at 512 of them (`Skeleton`). Particles feel all data.
 
     Raises
     ------
@@ -164,15 +165,19 @@ class Risk(Energy):
         def values(functions: Indices, cells: Indices) -> Array:
             return roots[data[functions]] * self._rows(points[cells], data[functions])
 
-        every, cells = np.arange(rows), np.random.default_rng(2).permutation(grid.size)[:UNSEEN]
-        exact = values(every, cells)
-        size = _largest(exact, found)
-        for part in AXIS_SHARES:
-            places = places_of(values, rows, grid.shape, part * self.rank_tolerance)
+        # |X v| <= |X| |v|: from norms at every cell, features of the skeleton alone will do.
+        scale, growth = 0.0, 1.0
+        if found is not None:
+            some = np.random.default_rng(2).permutation(grid.size)[:UNSEEN]
+            whole = found.matrix @ values(np.arange(rows), some)
+            scale = float(np.linalg.norm(whole, axis=0).max())
+            growth = float(np.linalg.norm(found.matrix, 2))
+        for share in AXIS_SHARES:
+            places = places_of(values, rows, grid.shape, share * self.rank_tolerance)
             if places is None:
                 break
-            gap = places.at(values(every, places.cells), cells) - exact
-            total = error + _largest(gap, found) / size
+            sizes, gaps = remainder(values, rows, grid.shape, places)
+            total = error + growth * float(gaps.max()) / (scale or float(sizes.max()))
             if total <= self.rank_tolerance:
                 return places, total
         return None, error
@@ -309,12 +314,6 @@ class Risk(Energy):
     def _chunks(self, rows: int, cloud: Cloud) -> list[slice]:
         size = max(1, CHUNK // (rows * self.unit.outputs * cloud.dim))
         return [slice(k, k + size) for k in range(0, cloud.size, size)]
-
-
-def _largest(values: Array, found: Skeleton | None) -> float:
-    """Largest norm of a cell's features of all data, from those of a skeleton."""
-    whole = values if found is None else found.matrix @ values
-    return float(np.linalg.norm(whole, axis=0).max())
 
 
 @dataclass(frozen=True, eq=False)

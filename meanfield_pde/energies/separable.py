@@ -26,8 +26,8 @@ FUNCTIONS, LINES = 96, 32
 """Sums of functions, with random signs, and random lines that show the skeleton of an axis."""
 MOST = 0.75
 """Share of an axis that its skeleton may have."""
-UNSEEN = 512
-"""Cells, drawn at random, at which the whole is checked."""
+AT_ONCE = 2_000_000
+"""Values held at once (16 MB)."""
 PRODUCT, PASS = 0.1, 0.5
 """Nanoseconds, about, of a multiplication in products of matrices, and of matrix and vector."""
 
@@ -61,11 +61,10 @@ class Places:
             return np.asarray(self.first @ (few @ self.second.T))
         return np.asarray((self.first @ few) @ self.second.T)
 
-    def at(self, values: Array, cells: Indices) -> Array:
-        """Interpolate values (functions, a * b) to some cells, (functions, cells)."""
-        i, j = np.divmod(cells, len(self.second))
-        pairs = self.first[i][:, :, None] * self.second[j][:, None, :]
-        return np.asarray(values @ pairs.reshape(len(cells), -1).T)
+    def rows(self, values: Array, rows: slice) -> Array:
+        """Interpolate values (functions, a * b) to some rows of cells, (functions, cells)."""
+        few = values.reshape(len(values), self.first.shape[1], -1)
+        return np.asarray(self.first[rows] @ few @ self.second.T).reshape(len(values), -1)
 
     def seconds(self, functions: int) -> float:
         """Time, about, to condense or spread and to multiply with the functions' values."""
@@ -99,8 +98,8 @@ def places_of(
         Cells a side.
     tolerance : float
         Largest error of an axis, relative to its largest line. Errors of both axes add up and grow
-        by the size of the interpolation, and functions and lines are sampled: the whole must be
-        checked (`Places.at`).
+        by the size of the interpolation, and lines are sampled: the whole must be checked
+        (`remainder`).
 
     Returns
     -------
@@ -113,8 +112,7 @@ def places_of(
     for axis in (0, 1):
         lines = rng.permutation(shape[1 - axis])[:LINES]
         cells = np.moveaxis(np.take(index, lines, axis=1 - axis), axis, 0)
-        sample = _few(values(np.arange(functions), cells.ravel()), rng)
-        sample = sample.reshape(len(sample), *cells.shape)
+        sample = _few(values, functions, cells.ravel(), rng).reshape(-1, *cells.shape)
         table = np.moveaxis(sample, 1, 0).reshape(shape[axis], -1)
         one = skeleton(partial(np.take, table, axis=1), *table.shape, tolerance, MOST)
         if one is None:
@@ -126,9 +124,27 @@ def places_of(
     return places if places.seconds(functions) < 0.7 * dense else None
 
 
-def _few(sample: Array, rng: np.random.Generator) -> Array:
-    """Functions (functions, cells), or fewer sums of all of them, so that none is missed."""
-    if len(sample) <= FUNCTIONS:
-        return sample
-    signs = rng.choice([-1.0, 1.0], (FUNCTIONS, len(sample)))
-    return np.asarray(signs @ sample / np.sqrt(len(sample)))
+def remainder(
+    values: Values, functions: int, shape: tuple[int, ...], places: Places
+) -> tuple[Array, Array]:
+    """Euclidean norms over the functions, and of what places leave of them, at every cell."""
+    every, index = np.arange(functions), np.arange(np.prod(shape)).reshape(shape)
+    few, norms = values(every, places.cells), np.empty((2, *shape))
+    piece = max(1, AT_ONCE // (functions * shape[1]))
+    for rows in (slice(k, k + piece) for k in range(0, shape[0], piece)):
+        exact = values(every, index[rows].ravel())
+        for out, part in zip(norms, (exact, exact - places.rows(few, rows)), strict=True):
+            out[rows] = np.linalg.norm(part, axis=0).reshape(-1, shape[1])
+    return norms[0].ravel(), norms[1].ravel()
+
+
+def _few(values: Values, functions: int, cells: Indices, rng: np.random.Generator) -> Array:
+    """Functions at some cells, or fewer sums of all of them, so that none is missed."""
+    every, piece = np.arange(functions), max(1, AT_ONCE // len(cells))
+    if functions <= FUNCTIONS:
+        return values(every, cells)
+    signs = rng.choice([-1.0, 1.0], (FUNCTIONS, functions)) / np.sqrt(functions)
+    total = np.zeros((FUNCTIONS, len(cells)))
+    for part in (every[k : k + piece] for k in range(0, functions, piece)):
+        total += signs[:, part] @ values(part, cells)
+    return total

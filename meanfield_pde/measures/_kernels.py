@@ -46,7 +46,7 @@ def decay(size: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def tangent(u: float) -> float:
-    """``tanh u``, odd to the last bit and exact to three units in it.
+    """``tanh u``, odd to the last bit and exact to four units in it.
 
     ``tanh |u| = (R (1 - s) - r (1 + s)) / (R (1 + s) - r (1 - s))`` with the parts of exp(-2 |u|):
     small u have s = 1 and lose no digit.
@@ -59,7 +59,7 @@ def tangent(u: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def logarithm(x: float) -> float:
-    """``log x`` of a positive normal number, exact to two units in the last place.
+    """``log x`` of a positive normal number, exact to three units in the last place.
 
     ``x = 2^k m`` with m from sqrt(1/2) to sqrt(2), and ``log m = 2 artanh(s)``,
     ``s = (m - 1) / (m + 1)``, by its series; the first term left out is below 1e-17.
