@@ -212,12 +212,15 @@ class Risk(Energy):
         """Features of points (m, dim) as a matrix (n * outputs, m), or its chosen rows."""
         outputs = self.data.outputs
         rows = np.arange(self.data.size * outputs) if chosen is None else chosen
-        places, inverse = np.unique(rows // outputs, return_inverse=True)
+        places, inverse = rows, np.arange(len(rows))
+        if outputs > 1:
+            places, inverse = np.unique(rows // outputs, return_inverse=True)
         x, kinds = self.data.x[places], rows % outputs
         result = np.empty((len(rows), len(points)))
         size = max(1, CHUNK // (len(x) * outputs))
         for part in (slice(k, k + size) for k in range(0, len(points), size)):
-            result[:, part] = self.unit.features(x, points[part])[inverse, :, kinds]
+            features = self.unit.features(x, points[part])
+            result[:, part] = features[..., 0] if outputs == 1 else features[inverse, :, kinds]
         return result
 
     def _skeleton(self, grid: Grid) -> Skeleton | None:
