@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import roots_jacobi
-from scipy.stats import ortho_group
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.unit import Unit
@@ -178,6 +177,8 @@ def _first_axis(x: Array) -> Array:
 
 
 def _require_rotations(unit: Unit, x: Array, reach: float) -> None:
+    from scipy.stats import ortho_group  # a fifth of a second, which most solves can do without
+
     rng = np.random.default_rng(0)
     dim = x.shape[1]
     z = reach / np.sqrt(dim) * rng.standard_normal((16, dim))

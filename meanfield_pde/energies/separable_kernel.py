@@ -16,7 +16,6 @@ from itertools import product
 from typing import cast
 
 import numpy as np
-from scipy.linalg.interpolative import interp_decomp, reconstruct_interp_matrix
 
 from meanfield_pde.energies.energy import Functional, QuadraticFunctional
 from meanfield_pde.energies.low_rank import Indices
@@ -130,6 +129,8 @@ def _factors(matrices: Array) -> Factors:
 
 def _few_rows(table: Array) -> tuple[Indices, Array]:
     """Rows J and matrix X with ``table ~ X table_J``, judged by some of the columns."""
+    from scipy.linalg.interpolative import interp_decomp, reconstruct_interp_matrix
+
     stride = max(1, table.shape[1] // SAMPLED)
     found = interp_decomp(table[:, ::stride].T.copy(), TOLERANCE, rand=False)
     rank, order, rest = cast("tuple[int, Indices, Array]", found)
