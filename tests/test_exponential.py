@@ -387,3 +387,17 @@ def test_differences_that_underflow():
         solution = mf.solve(problem, **how)
         assert np.isfinite(solution.densities[-1].values).all()
         assert solution.statistics.smallest >= 0
+
+
+@pytest.mark.parametrize("n", [5, 127, 128, 300])
+@pytest.mark.parametrize("reach", [0, 1, 7, 31, 32, 200])
+def test_squares_near_the_diagonal(n, reach):
+    matrix = np.random.default_rng(n).random((n, n))
+    matrix[np.abs(np.subtract.outer(np.arange(n), np.arange(n))) > reach] = 0.0
+    np.testing.assert_allclose(module.squared(matrix, reach), matrix @ matrix, rtol=1e-13)
+
+
+def test_too_short_a_reach_is_caught():
+    matrix = np.random.default_rng(0).random((300, 300))
+    matrix[np.abs(np.subtract.outer(np.arange(300), np.arange(300))) > 8] = 0.0
+    assert np.abs(module.squared(matrix, 7) - matrix @ matrix).max() > 1e-3
