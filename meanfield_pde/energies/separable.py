@@ -4,8 +4,8 @@ Features of smooth units are, as functions of one coordinate of z, combinations 
 whatever the other coordinate and the data: :math:`F(x_i, y_j) \approx \sum_{ab} P_{ia} Q_{jb}
 F(x_a, y_b)` with skeleton rows and columns (an interpolative Tucker decomposition; Minster,
 Saibaba and Kilmer, SIAM J. Math. Data Sci. 2020). Means and potentials on N cells then cost
-O(N a + a b rank) in place of O(N rank), as products of small matrices, and features are only ever
-evaluated where rows and columns cross.
+O(N a + a b rank) in place of O(N rank), as products of small matrices, and features are only kept
+where rows and columns cross.
 """
 
 from __future__ import annotations
