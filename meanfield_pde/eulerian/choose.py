@@ -78,6 +78,7 @@ def choose(
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
     plain = Equation(*problem, fluxes["sg"], frozen)
+    compact = replace(plain, flux=Compact())
     share = share_above(UNRESOLVED, plain, rho)
     wanted = fluxes.get("rl" if share > SHARE else "sg", plain.flux)
     equation = replace(plain, flux=pick("flux", flux, fluxes, Flux, wanted))
@@ -94,13 +95,13 @@ def choose(
         name = "mprk22"
     elif shares[1] > SHARE:
         name = "heun" if count <= few * PATIENCE else "mprk22"
-    elif shares[0] <= SHARE and not split and _affordable(plain, span):
+    elif shares[0] <= SHARE and not split and _affordable(compact, span):
         name = "b2"
     else:
         name = "heun" if count <= few and (share <= SHARE or flux != "auto") else "mprk22"
     chosen = pick("stepper", stepper, STEPPERS, Stepper, STEPPERS[name])
     exact = chosen.exact(plain) and not split
-    if exact and cost(plain.generator(plain.energy.potential(rho)), span) > HOPELESS:
+    if exact and cost(_fixed_generator(plain), span) > HOPELESS:
         raise ValueError(
             f"stepper must not be b2 here: the exponential over the whole time would take more "
             f"than {HOPELESS:g} s; use mprk22, or leave it out"
@@ -108,8 +109,10 @@ def choose(
     if exact:
         remarks.append("the potential is fixed, and its exponential has no error in time")
     if not chosen.explicit and flux == "auto":
-        name = "compact" if _lags(chosen, plain) else "sg"
-        equation = replace(plain, flux=fluxes.get(name, plain.flux))
+        name = "compact" if _lags(chosen, compact) else "sg"
+        wanted = fluxes.get(name, plain.flux)
+        # What has been computed for a fixed potential is used again in every step.
+        equation = compact if wanted == compact.flux else replace(plain, flux=wanted)
     if not chosen.explicit and not equation.flux.linear:
         raise ValueError(
             f"flux must be linear (sg, compact) for the implicit stepper {chosen.name}, got "
@@ -157,9 +160,12 @@ def _affordable(equation: Equation, span: float) -> bool:
 
 
 def _fixed_generator(equation: Equation) -> Generator:
-    """Rates of the compact flux for a density of 0: those of any where the potential is fixed."""
-    potential = equation.energy.potential(np.zeros(equation.grid.shape))
-    return replace(equation, flux=Compact()).generator(potential)
+    """Rates of a linear flux where the potential is fixed; those for no mass where it is not."""
+    if not equation.energy.constant:
+        return equation.generator(equation.energy.potential(np.zeros(equation.grid.shape)))
+    transport = equation.constant_transport
+    assert isinstance(transport, Generator), "the compact flux is linear"
+    return transport
 
 
 def pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) -> T:
