@@ -12,6 +12,11 @@ GRID = mf.Grid.box((-4, -3), (4, 5), (128, 112))
 RHO = mf.Density.gaussian(GRID, (0.5, 0.7), 0.4).values
 
 
+@pytest.fixture(autouse=True)
+def small_grids_will_do(monkeypatch):
+    monkeypatch.setattr(module, "WORTH_SEPARATING", 200_000)
+
+
 def products(ranks, functions=50, shape=(60, 40)):
     """Random functions (functions, nx, ny) of exact ranks along both axes."""
     rng = np.random.default_rng(0)

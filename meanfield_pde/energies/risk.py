@@ -36,8 +36,9 @@ CHUNK = 4_000_000
 """Features computed at once."""
 WORTH_FACTORING = 48
 """Data values from which a skeleton of them is looked for."""
-WORTH_SEPARATING = 200_000
-"""Features of a plane from which a few rows and columns of its cells are looked for."""
+WORTH_SEPARATING = 1_000_000
+"""Features of a plane from which a few rows and columns of its cells are looked for: fewer stay in
+the cache, and a product with them is over before places pay."""
 DATA_SHARE = 0.5
 """Share of the tolerance that the choice of data may use up; the rest is for that of cells."""
 AXIS_SHARES = (0.05, 0.005)
