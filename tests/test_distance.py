@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment, minimize_scalar
+from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from meanfield_pde.measures import distance
@@ -491,8 +492,8 @@ def test_mmd_refuses_a_negative_square(monkeypatch):
     for seed in range(20):
         c = random_cloud(50, 3, seed)
         assert 0 <= mmd(c, Cloud(c.points[::-1], c.weights[::-1]), 1.0) < 1e-7
-    squares = distance.cdist
-    monkeypatch.setattr(distance, "cdist", lambda *given: -1e-3 * squares(*given))
+    squares = cdist
+    monkeypatch.setattr("scipy.spatial.distance.cdist", lambda *given: -1e-3 * squares(*given))
     with pytest.raises(ArithmeticError, match="positive definite"):
         mmd(a, b, 1.0)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from meanfield_pde.energies.sets import rows_of_sets
 from meanfield_pde.measures import check
@@ -207,6 +206,8 @@ class Data:
         that is or the difference of the weights (times the number of nodes), and that of the mean
         of y there.
         """
+        from scipy.spatial import cKDTree
+
         embedded = self.embedded(self.x)
         same: Any = cKDTree(embedded).query_ball_point(embedded, 1e-9)  # nodes may be repeated
         first, node = np.unique([min(found) for found in same], return_inverse=True)

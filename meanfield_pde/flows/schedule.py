@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.integrate import quad
 
 from meanfield_pde.measures import check
 
@@ -52,6 +51,8 @@ def clock(rate: Rate, t0: float, t1: float) -> float:
         return speed(rate, t0) * (t1 - t0)
     if t1 == t0:
         return 0.0
+    from scipy.integrate import quad
+
     for t in np.linspace(t0, t1, 9):
         speed(rate, float(t))
     value, error, *_ = quad(

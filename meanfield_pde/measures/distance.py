@@ -13,8 +13,6 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.spatial.distance import cdist
 
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -362,6 +360,8 @@ def _circle(p: int, f: _Quantile, g: _Quantile, torus: Grid) -> float:
         onward = rise + float((np.abs(f0 - g_before) ** p - np.abs(f0 - g0) ** p).sum())
         return 0.0 if back <= 0 <= onward else min(onward, 0.0) or back
 
+    from scipy.optimize import brentq
+
     alpha = brentq(slope, -1.5, 1.5, xtol=1e-16, rtol=SNAP / 4, maxiter=1000)
     return _cost(p, rotated(float(alpha)))
 
@@ -394,6 +394,8 @@ def _by_modes(points: Array, charges: Array, s: float, torus: Grid | None) -> fl
 
 
 def _by_pairs(points: Array, charges: Array, s: float) -> float:
+    from scipy.spatial.distance import cdist
+
     square, rows = 0.0, max(1, CHUNK // len(points))
     for start in range(0, len(points), rows):
         part = slice(start, start + rows)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Polar
@@ -291,6 +290,8 @@ def _orthogonal(name: str, given: Any) -> Array:
 
 def _multiplication_table(matrices: Array) -> npt.NDArray[np.int64]:
     order = len(matrices)
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(matrices.reshape(order, -1))
     nearest = np.asarray(tree.query(matrices.reshape(order, -1), k=2)[0])
     if order > 1 and nearest[:, 1].min() < 1e-7:
