@@ -360,6 +360,32 @@ def test_command(tmp_path):
     assert {row["particles"] for row in told["rows"]} >= {5, 20}
 
 
+def spread_out(power, scatter):
+    """Students off E^G by about N^power in square, with relative scatter between three seeds."""
+    trained = {}
+    for n in (10, 100, 1000):
+        off = [n**power * (1 + scatter * k) for k in (-1, 0, 1)]
+        points = [np.array([[1.0 + np.sqrt(value), 1.0 - np.sqrt(value)]]) for value in off]
+        trained[Student("weak", "strong", "vanilla", n, 3, 0)] = np.array(points)
+    return table_of(trained, Group.swap(), {"weak": True})
+
+
+@pytest.mark.parametrize(
+    ("power", "scatter", "verdict"),
+    [(-1.0, 0.1, True), (-0.3, 0.1, False), (-0.45, 0.6, None), (0.0, 0.6, False)],
+)
+def test_powers_are_judged_by_their_errors(power, scatter, verdict):
+    """Means of three seeds that scatter by .6 leave the power open by .1 over two decades."""
+    report = spread_out(power, scatter)
+    row = report.rows[-1]
+    # RMD^2 = v / (2 + v) for the squared distance v from the diagonal: smaller than v.
+    assert row["particles"] == "power of N"
+    assert row["RMD^2"] == pytest.approx(power, abs=0.15)
+    assert report.verdicts[-1] is verdict
+    exact = scatter / np.sqrt(3) / (np.sqrt(2) * np.log(10))
+    assert row["spread"] == pytest.approx(exact, rel=0.5)
+
+
 def test_students_that_cannot_leave_are_not_trained_in_large_numbers(monkeypatch):
     asked = []
 
@@ -370,10 +396,9 @@ def test_students_that_cannot_leave_are_not_trained_in_large_numbers(monkeypatch
     monkeypatch.setattr(module, "_train_all", recorded)
     mf.students(particles=[1000, 5000], seeds=2, teachers=["weak"])
     kinds = {(kind.start, kind.variant, kind.particles) for kind in asked}
-    assert len(asked) == len(kinds) == 2 * 4 * 2 - 3
-    left_out = [(start, v) for start in module.STARTS for v in variants.VARIANTS]
-    left_out = [pair for pair in left_out if (*pair, 5000) not in kinds]
-    assert left_out == [("strong", v) for v in variants.VARIANTS[1:]]
+    left = [("strong", "vanilla"), *(("weak", variant) for variant in variants.VARIANTS[:3])]
+    assert kinds == {(*pair, n) for pair in left for n in (1000, 5000)}
+    assert len(asked) == len(kinds)
 
 
 def test_figure():
