@@ -1073,7 +1073,7 @@ def test_what_is_no_number_stays_none():
         np.testing.assert_array_equal(found, [np.nan, 1.0, low])
 
 
-def test_a_series_cut_off_is_caught(monkeypatch):
+def test_a_series_cut_off_is_caught():
     """Without its last two terms the series misses the check on digits."""
 
     def cut(u):
@@ -1083,9 +1083,9 @@ def test_a_series_cut_off_is_caught(monkeypatch):
         big, s = 2.0 + r * r / 6 - r**4 / 360 + r**6 / 15120, 2.0**k
         return float(np.copysign((big * (1 - s) - r * (1 + s)) / (big * (1 + s) - r * (1 - s)), u))
 
-    monkeypatch.setitem(globals(), "tangent", cut)
-    with pytest.raises(AssertionError):
-        test_tanh_to_the_last_digits()
+    exact = np.array([exact_tanh(u) for u in PLACES])
+    off = np.abs([cut(u) for u in PLACES] - exact)
+    assert (off > 4 * np.spacing(exact)).any()
 
 
 # -- units
