@@ -116,7 +116,7 @@ def convergence_figure(report: Report) -> Figure:
 
 @styled
 def fluctuations_figure(report: Report) -> Figure:
-    """N E|f_N - f|^2 against time with 95 % bands, a line an N, and the resampling bound."""
+    """N E|f_N - f|^2 against time with 95 % bands, a line an N, limit and resampling bound."""
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots()
     colors = (HOLDS, PARTICLES, "#009E73", "#CC79A7", FAILS)
@@ -131,6 +131,9 @@ def fluctuations_figure(report: Report) -> Figure:
         axes.plot(times[shown], numbers[shown], "o-", color=color, label=label, zorder=3 + index)
         band = times[shown], lows[shown], highs[shown]
         axes.fill_between(*band, color=color, alpha=0.2, linewidth=0)
+    if report.details["limit"] is not None:
+        line = report.details["times"], np.asarray(report.details["limit"])
+        axes.plot(*line, color="#222222", linewidth=1, zorder=20, label=r"limit $N \to \infty$")
     bound = np.asarray(report.details["resampling"])
     label = "independent samples of the law"
     axes.plot(report.details["times"], bound, "--", color=QUIET, label=label)

@@ -1,9 +1,10 @@
 r"""Fluctuations of N particles about their mean-field limit: :math:`N\, E |f_N - f|^2`.
 
 By the dynamical central limit theorem (Chen, Rotskoff, Bruna and Vanden-Eijnden, arXiv 2008.09623)
-it converges as N grows, at every time. At the start it is what independent samples have,
-:math:`\int |\sigma_*|^2 d\mu_0 - |f_0|^2`; later, and in the end, it lies below that number for
-:math:`\mu_t`, the resampling bound, since the drift corrects what the samples err by.
+it converges as N grows, at every time; without noise its limit is computed (`central_limit`). At
+the start it is what independent samples have, :math:`\int |\sigma_*|^2 d\mu_0 - |f_0|^2`; later,
+and in the end, it lies below that number for :math:`\mu_t`, the resampling bound, since the drift
+corrects what the samples err by.
 
 Since the outputs become normal, the squared error of a replica is distributed as a weighted sum of
 chi-squared numbers. Its mean over replicas is given the interval of one chi-squared number with
@@ -29,11 +30,21 @@ from meanfield_pde.lagrangian.simulate import simulate
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
-from meanfield_pde.studies.mean_field import Limit, limit_of, replica_outputs, squared_norm
+from meanfield_pde.studies.central_limit import is_linearised, limiting_fluctuations
+from meanfield_pde.studies.mean_field import (
+    Limit,
+    limit_of,
+    quadrature,
+    replica_outputs,
+    squared_norm,
+)
 from meanfield_pde.studies.report import Report
 
 NUMBER = "N E|f_N - f|^2"
-COLUMNS = ("particles", "time", NUMBER, "low", "high", "resampling", "ratio", "of reference")
+COLUMNS = (
+    *("particles", "time", NUMBER, "low", "high"),
+    *("limit", "resampling", "ratio", "of reference"),
+)
 LEVEL = 0.95
 ALARM = 1e-3
 """Probability that the start is judged wrong, for all N together."""
@@ -78,12 +89,14 @@ def fluctuations(
     Returns
     -------
     Report
-        A row for each N and time: ``N E|f_N - f|^2`` in L2 of the data, its 95 % interval, the
-        resampling bound, the ratio to it, and the most by which the error of the reference may
-        have moved the number, in half widths of the interval. The start holds where it agrees with
-        independent samples. Rows whose reference is too crude fail. ``offset`` in a row is about 1
-        where the mean over replicas is off by no more than chance has it. ``details`` holds all
-        that a figure needs, and where the reference is a cloud how far the density is off.
+        A row for each N and time: ``N E|f_N - f|^2`` in L2 of the data, its 95 % interval, what it
+        tends to as N grows (where nothing but the start is random, and nothing but the risk feels
+        the law: no diffusion, reaction or interaction), the resampling bound, the ratio to it, and
+        the most by which the error of the reference may have moved the number, in half widths of
+        the interval. The start holds where it agrees with independent samples. Rows whose reference
+        is too crude fail. ``offset`` in a row is about 1 where the mean over replicas is off by no
+        more than chance has it. ``details`` holds all that a figure needs, and where the reference
+        is a cloud how far the density is off.
 
     Raises
     ------
@@ -100,6 +113,8 @@ def fluctuations(
     >>> report = fluctuations(mf.Problem(flow, start, t1=1.0), particles=[50], dt=0.05)
     >>> report.passed, [round(row["resampling"], 3) for row in report.rows]
     (True, [0.502, 0.502])
+    >>> [round(row["limit"], 3) for row in report.rows]  # .502 (1 - 2 dt)^(2 t1 / dt)
+    [0.502, 0.007]
     """
     problem, options, save, dt, seed = _resolved(problem, options, save, dt, seed)
     risk, initial = _required(problem)
@@ -109,6 +124,7 @@ def fluctuations(
     times = times if times[0] == 0 else np.concatenate([[0.0], times])
     problem = Problem(problem.flow, initial.normalised(), problem.t1)
     limit = limit_of(problem, risk, times, dt, options, reference)
+    tends = limit_in_numbers(problem, risk, limit, dt)
     rows: list[dict[str, Any]] = []
     verdicts: list[bool | None] = []
     for n in sizes:
@@ -116,12 +132,13 @@ def fluctuations(
         run = simulate(problem, n, key, Langevin(dt), save=times.tolist(), seeds=seeds)
         for k, points in enumerate(run.points):
             gaps = replica_outputs(risk, points) - limit.outputs[k]
-            row = _row(risk, n, gaps, limit, k)
+            row = _row(risk, n, gaps, limit, k, tends)
             rows.append(row)
             verdicts.append(_verdict(risk, n, gaps, limit, k, ALARM / len(sizes)))
     details = {
         "particles": sizes,
         "times": times,
+        "limit": tends,
         "resampling": limit.resampling,
         "reference": limit.law,
         "errors": limit.errors,
@@ -163,7 +180,9 @@ def shift(risk: Risk, n: int, gaps: Array, error: float) -> float:
     return n * error * (2 * offset + error)
 
 
-def _row(risk: Risk, n: int, gaps: Array, limit: Limit, k: int) -> dict[str, Any]:
+def _row(
+    risk: Risk, n: int, gaps: Array, limit: Limit, k: int, tends: Array | None
+) -> dict[str, Any]:
     number, low, high = mean_square(risk, n, gaps)
     bound, moved = float(limit.resampling[k]), shift(risk, n, gaps, float(limit.errors[k]))
     mean = n * len(gaps) * float(squared_norm(risk, gaps.mean(axis=0)))
@@ -173,11 +192,20 @@ def _row(risk: Risk, n: int, gaps: Array, limit: Limit, k: int) -> dict[str, Any
         NUMBER: number,
         "low": low,
         "high": high,
+        "limit": "" if tends is None else float(tends[k]),
         "resampling": bound,
         "ratio": number / bound if bound > 0 else "",
         "of reference": moved / (0.5 * (high - low)) if high > low else "",
         "offset": mean / number if number else "",
     }
+
+
+def limit_in_numbers(problem: Problem, risk: Risk, limit: Limit, dt: float) -> Array | None:
+    """Limit of the numbers as N grows, where it can be computed."""
+    if not limit.law.startswith("cloud") or not is_linearised(problem, risk):
+        return None
+    assert isinstance(problem.initial, Density)
+    return limiting_fluctuations(problem, risk, quadrature(problem.initial, 2), limit.times, dt)
 
 
 def too_crude(risk: Risk, n: int, gaps: Array, error: float) -> bool:
@@ -213,6 +241,10 @@ def _notes(limit: Limit, details: Mapping[str, Any]) -> tuple[str, ...]:
         f"widths of its 95 % interval. A row fails above {SMALL:g}.",
         "'resampling' is the number of independent samples of the law at that time. The start "
         f"must agree with it, to {1 - ALARM:.1%} for all N together.",
+        "'limit' is what the number tends to as N grows, by the flow linearised about its limit."
+        if details["limit"] is not None
+        else "No 'limit' is computed here: it takes a start on a grid, no diffusion, no reaction, "
+        "no energy but the plain risk that feels the law, and room for all steps of a cloud.",
     )
     if "density off" not in details:
         bias = "The bias of the particles' Euler steps is part of the number."

@@ -1,7 +1,7 @@
-"""Claims on long-time fluctuations: below those of independent samples, and none at interpolation.
+"""Claims on long-time fluctuations: their limit, a bound for them, and none at interpolation.
 
-Both are judged by one end of an interval, which is beyond the truth with probability `ALARM`. The
-control replaces the particles by independent samples of their law, whose fluctuations are the
+They are judged by ends of an interval, each beyond the truth with probability `ALARM`. The control
+replaces the particles by independent samples of their law, whose fluctuations are the
 resampling bound.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from meanfield_pde.lagrangian.dynamics import Langevin
 from meanfield_pde.studies.claims.claim import Claim, Finding
 from meanfield_pde.studies.claims.network import plain
-from meanfield_pde.studies.fluctuations import SMALL, mean_square, shift
+from meanfield_pde.studies.fluctuations import SMALL, limit_in_numbers, mean_square, shift
 from meanfield_pde.studies.mean_field import Limit, limit_of, replica_outputs
 from meanfield_pde.studies.setting import Setting
 
@@ -29,11 +29,12 @@ SOURCE = "Chen, Rotskoff, Bruna and Vanden-Eijnden, arXiv 2008.09623"
 
 @dataclass(frozen=True)
 class Measured:
-    """N E|f_N - f|^2 at the end, with its interval, and that of samples of the law."""
+    """N E|f_N - f|^2 at the end, its interval, that of samples of the law, and its limit."""
 
     limit: Limit
     ends: tuple[float, float, float]
     of_samples: tuple[float, float, float]
+    tends: float | None
     crude: str
 
     @property
@@ -58,6 +59,24 @@ def below_resampling(setting: Setting) -> Finding:
         weak = f"too few replicas: from {low / bound:.3g} to {high / bound:.3g} of the bound"
     control = found.of_samples[2] / bound
     return Finding(high / bound, 1.0, found.reason, control, SAMPLED, weak, high / low)
+
+
+def central_limit(setting: Setting) -> Finding:
+    """Distance of the fluctuations at the end from their limit, in half widths of the interval."""
+    found = _measured(setting)
+    if found.tends is None:
+        weak = "no limit is known here: see meanfield-pde fluctuations for what it takes"
+        return Finding(float("nan"), 1.0, found.reason, None, SAMPLED, weak)
+    reason = f"{found.reason}; limit {found.tends:.4g} by the linearised flow"
+    far, control = (_half_widths(found.tends, ends) for ends in (found.ends, found.of_samples))
+    return Finding(far, 1.0, reason, control, SAMPLED, found.crude, false_from=1.0)
+
+
+def _half_widths(truth: float, ends: tuple[float, float, float]) -> float:
+    """Distance from a number to the truth, as a share of the side of its interval that it is on."""
+    number, low, high = ends
+    side = high - number if truth > number else number - low
+    return abs(truth - number) / side
 
 
 def vanish(setting: Setting) -> Finding:
@@ -91,7 +110,9 @@ def _measured(setting: Setting) -> Measured:
             f"the reference, {limit.law}, is too crude: its error moves the number by up to "
             f"{moved:.2g}; use a finer grid"
         )
-    return Measured(limit, ends, mean_square(risk, PARTICLES, of_samples, 1 - 2 * ALARM), crude)
+    tends = limit_in_numbers(setting.problem, risk, limit, dt)
+    sampled = mean_square(risk, PARTICLES, of_samples, 1 - 2 * ALARM)
+    return Measured(limit, ends, sampled, None if tends is None else float(tends[-1]), crude)
 
 
 CLAIMS: dict[str, Claim] = {
@@ -101,6 +122,13 @@ CLAIMS: dict[str, Claim] = {
         SOURCE,
         ("risk", "particles", "grid of Z"),
         below_resampling,
+    ),
+    "central-limit": Claim(
+        "in the end the outputs of many particles fluctuate as the flow linearised about its limit "
+        "has it",
+        SOURCE,
+        ("risk", "particles", "grid of Z"),
+        central_limit,
     ),
     "fluctuations-vanish": Claim(
         "where the network interpolates, the fluctuations of its outputs vanish in time",
