@@ -1,10 +1,14 @@
 """Every case of the folder: it loads, solves at a low cost, and claims what makes sense."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import meanfield_pde as mf
 from meanfield_pde.case import case_folder
+from meanfield_pde.case.claim_names import CLAIM_NAMES, GAME_CLAIM_NAMES
 from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.set_unit import SetUnit
 from meanfield_pde.studies.claims import CLAIMS, GAME_CLAIMS
@@ -192,3 +196,23 @@ def test_numbers_that_the_texts_quote():
     case = mf.load_case("kuramoto").with_settings(["grid.cells=128", "t1=10.0", "save=[10.0]"])
     rho = mf.solve(case.problem, **case.solve_options()).at(10.0)
     assert rho.expect(lambda z: np.cos(z[..., 0])) == pytest.approx(0.7241587176, abs=5e-4)
+
+
+def test_names_that_cases_know_are_those_of_the_claims():
+    assert set(CLAIM_NAMES) == set(CLAIMS)
+    assert set(GAME_CLAIM_NAMES) == set(GAME_CLAIMS)
+    for names in (CLAIM_NAMES, GAME_CLAIM_NAMES):
+        assert len(names) == len(set(names))
+
+
+def test_a_case_is_solved_without_what_it_does_not_need():
+    """Solvers of games, studies and statistics take longer to import than small cases to solve."""
+    code = (
+        "import sys, meanfield_pde as mf; case = mf.load_case('ornstein-uhlenbeck-2d');"
+        "mf.solve(case.with_settings(['grid.cells=[16, 16]']).problem);"
+        "print([name for name in ('scipy.special', 'scipy.fft', 'scipy.stats', 'scipy.optimize',"
+        "'scipy.sparse', 'matplotlib', 'meanfield_pde.studies.claims',"
+        "'meanfield_pde.eulerian.game_solve', 'meanfield_pde.lagrangian') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import PROPERTY, order, overlap, refuses, signed_permutations
@@ -106,7 +107,7 @@ def test_planted_nearest_cell_does_not_conserve(monkeypatch):
         inside = ((index >= 0) & (index < grid.cells)).all(axis=1)
         rows = np.ravel_multi_index(tuple(index[inside].T), grid.cells)
         entries = np.ones(inside.sum()), (rows, np.arange(grid.size)[inside])
-        return module.csr_array(entries, shape=(grid.size, grid.size))
+        return scipy.sparse.csr_array(entries, shape=(grid.size, grid.size))
 
     monkeypatch.setitem(globals(), "remap_matrix", nearest)
     with pytest.raises(AssertionError):

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from meanfield_pde.case.claim_names import GAME_CLAIM_NAMES
 from meanfield_pde.case.initial import AnyInitial
 from meanfield_pde.case.payoff import AnyPayoff, payoff_of
 from meanfield_pde.case.schema import (
@@ -78,9 +79,7 @@ class GameSchema(Table):
     @field_validator("claims")
     @classmethod
     def _known_claims(cls, claims: dict[str, bool]) -> dict[str, bool]:
-        from meanfield_pde.studies.claims import GAME_CLAIMS  # imported here: it brings solvers
-
-        return require_claims(claims, list(GAME_CLAIMS))
+        return require_claims(claims, GAME_CLAIM_NAMES)
 
     @field_validator("solve")
     @classmethod

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy.special import gammainc
 
 from meanfield_pde.case.product import ProductInitial
 from meanfield_pde.case.table import Count, Covariance, Numbers, Positive, Table
@@ -40,7 +40,7 @@ class LengthInitial(Table):
         """Make the density, with exact masses of the cells."""
         if grid.dim != 1 or grid.periodic or grid.lower[0] != 0:
             raise ValueError("grid must be a line of radii from 0, got another; set grid.lower = 0")
-        law = gammainc(0.5 * self.dim, 0.5 * (grid.faces[0] / self.scale) ** 2)
+        law = scipy.special.gammainc(0.5 * self.dim, 0.5 * (grid.faces[0] / self.scale) ** 2)
         return Density(grid, np.asarray(np.diff(law) / grid.volume, dtype=np.float64))
 
 

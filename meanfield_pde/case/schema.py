@@ -6,11 +6,13 @@ Each builds what it describes, or raises ValueError where its numbers do not fit
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from meanfield_pde.case.claim_names import CLAIM_NAMES
 from meanfield_pde.case.energy import AnyEnergy
 from meanfield_pde.case.group import AnyGroup
 from meanfield_pde.case.initial import AnyInitial
@@ -245,12 +247,10 @@ class Schema(Table):
     @field_validator("claims")
     @classmethod
     def _known_claims(cls, claims: dict[str, bool]) -> dict[str, bool]:
-        from meanfield_pde.studies.claims import CLAIMS  # imported here: it brings the solvers
-
-        return require_claims(claims, list(CLAIMS))
+        return require_claims(claims, CLAIM_NAMES)
 
 
-def require_claims(claims: dict[str, bool], known: list[str]) -> dict[str, bool]:
+def require_claims(claims: dict[str, bool], known: Sequence[str]) -> dict[str, bool]:
     """Return claims whose names are all known."""
     for name in claims:
         if name not in known:

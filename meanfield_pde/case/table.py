@@ -21,7 +21,13 @@ Natural = Annotated[int, Field(ge=0)]
 class Table(BaseModel):
     """A table of a case file; keys that it does not know are refused by name."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        defer_build=True,  # of all tables in a case only the outermost is asked to check
+    )
 
     @model_validator(mode="before")
     @classmethod

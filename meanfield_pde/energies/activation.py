@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import erf, expit
+import scipy
 
 from meanfield_pde.energies import _kernels
 from meanfield_pde.measures.check import Array
@@ -32,8 +32,8 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
     "tanh": (tanh, lambda u: 1.0 - tanh(u) ** 2),
     "logistic": (logistic, lambda u: 0.25 - 0.25 * tanh(0.5 * u) ** 2),
     "relu": (lambda u: np.maximum(u, 0.0), lambda u: (u > 0).astype(np.float64)),
-    "erf": (erf, lambda u: 2 / np.sqrt(np.pi) * np.exp(-u * u)),
-    "softplus": (lambda u: np.logaddexp(0.0, u), expit),
+    "erf": (lambda u: scipy.special.erf(u), lambda u: 2 / np.sqrt(np.pi) * np.exp(-u * u)),
+    "softplus": (lambda u: np.logaddexp(0.0, u), lambda u: scipy.special.expit(u)),
     "cos": (np.cos, lambda u: -np.sin(u)),
     "linear": (lambda u: u, np.ones_like),
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import roots_jacobi
+import scipy
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.unit import Unit
@@ -162,7 +162,7 @@ def merged_by_length(data: Data) -> Data:
 
 def gegenbauer(dim: int, count: int) -> tuple[Array, Array]:
     """Cosines and weights of the angle between a fixed and a uniform direction in R^dim."""
-    cosines, weights = roots_jacobi(count, 0.5 * (dim - 3), 0.5 * (dim - 3))
+    cosines, weights = scipy.special.roots_jacobi(count, 0.5 * (dim - 3), 0.5 * (dim - 3))
     return cosines, weights / weights.sum()
 
 

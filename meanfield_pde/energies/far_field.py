@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
+import scipy
 
 from meanfield_pde.energies import _kernels
 from meanfield_pde.energies.tabulated import FARTHEST, rounded
@@ -75,9 +75,9 @@ class FarField:
         points, targets = np.ascontiguousarray(cloud.points), np.ascontiguousarray(targets)
         _kernels.gather(points, cloud.weights, False, self.lower, self.width, moments)
         length = 2 * self.cells
-        charges = fft.rfft(moments @ _LAGRANGE, length, axis=0)
+        charges = scipy.fft.rfft(moments @ _LAGRANGE, length, axis=0)
         felt = np.einsum("fij,fj->fi", self.transforms[which], charges)
-        polynomials = fft.irfft(felt, length, axis=0)[: self.cells] @ _LAGRANGE.T
+        polynomials = scipy.fft.irfft(felt, length, axis=0)[: self.cells] @ _LAGRANGE.T
         out = np.empty(len(targets))
         _kernels.evaluate(targets, np.ascontiguousarray(polynomials), self.lower, self.width, out)
         return out
@@ -96,7 +96,7 @@ def far_field(kernel: Kernel, slope: Kernel, low: float, high: float, most: int)
         except ValueError:
             return None
         if value is not None and force is not None:
-            spectra = fft.rfft(np.stack([value, force]), axis=1)
+            spectra = scipy.fft.rfft(np.stack([value, force]), axis=1)
             return FarField(low, width, cells, spectra)
     return None
 
@@ -107,7 +107,7 @@ def _blocks(kernel: Kernel, width: float, cells: int) -> Array | None:
     None where it is not interpolated well enough at one of the `_probes`. The entry half way, which
     no cell reads, is 0.
     """
-    apart = np.rint(fft.fftfreq(2 * cells, 0.5 / cells))
+    apart = np.rint(scipy.fft.fftfreq(2 * cells, 0.5 / cells))
     half = 0.5 * width
     values = kernel(width * apart[:, None, None] + half * (_NODES[:, None] - _NODES))
     ends = _probes(apart)

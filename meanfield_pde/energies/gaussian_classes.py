@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import roots_genlaguerre
+import scipy
 
 from meanfield_pde.energies.data import Data
 from meanfield_pde.measures import check
@@ -55,7 +55,7 @@ class GaussianClasses:
             raise ValueError(
                 f"nodes must be at most {MOST_NODES}, got {nodes}; 48 is a good number"
             )
-        half_squares, weights = roots_genlaguerre(nodes, 0.5 * self.dim - 1.0)
+        half_squares, weights = scipy.special.roots_genlaguerre(nodes, 0.5 * self.dim - 1.0)
         lengths = np.sqrt(2.0 * half_squares)
         x = np.concatenate([(1.0 + self.gap) * lengths, (1.0 - self.gap) * lengths])
         y = np.repeat([1.0, -1.0], nodes)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from meanfield_pde.energies.derivative import Derivative, DerivativeError
 from meanfield_pde.energies.energy import Batch, Energy, Functional, QuadraticFunctional
@@ -118,7 +118,7 @@ class Interaction(Energy):
             return ConvolutionFunctional(grid, self._circular(grid))
         kernel = self._differences(grid)
         found = None if self.singular(grid.dim) else separable(grid, kernel)
-        lengths = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
+        lengths = tuple(scipy.fft.next_fast_len(2 * n - 1, real=True) for n in grid.cells)
         return found or ConvolutionFunctional(grid, _wrapped(kernel, lengths))
 
     def _differences(self, grid: Grid) -> Array:
@@ -160,7 +160,7 @@ class Interaction(Energy):
     def _circular(self, grid: Grid) -> Array:
         """W at all differences on a torus, 0 at index 0 and negative ones from the end."""
         self._require_periodic(grid)
-        steps = [np.rint(fft.fftfreq(n, 1.0 / n)) for n in grid.cells]
+        steps = [np.rint(scipy.fft.fftfreq(n, 1.0 / n)) for n in grid.cells]
         kernel = self._at_steps(steps, np.array(grid.spacing))
         mirrored = np.roll(np.flip(kernel), 1, axis=tuple(range(grid.dim)))
         return self._even(kernel, mirrored, steps, grid)
@@ -367,16 +367,16 @@ class ConvolutionFunctional(QuadraticFunctional):
     _transform: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_transform", fft.rfftn(self.kernel) * self.grid.volume)
+        object.__setattr__(self, "_transform", scipy.fft.rfftn(self.kernel) * self.grid.volume)
 
     def potential(self, rho: Array) -> Array:
         """``sum_L |L| W_{K-L} rho_L``."""
         lengths, cells = self.kernel.shape, self.grid.cells
         # Axis by axis, so that rows of padding are neither transformed nor brought back.
-        change = fft.rfft(rho, lengths[-1])
+        change = scipy.fft.rfft(rho, lengths[-1])
         if self.grid.dim == 2:
-            change = fft.fft(change, lengths[0], axis=0) * self._transform
-            change = fft.ifft(change, axis=0, overwrite_x=True)[: cells[0]]
+            change = scipy.fft.fft(change, lengths[0], axis=0) * self._transform
+            change = scipy.fft.ifft(change, axis=0, overwrite_x=True)[: cells[0]]
         else:
             change = change * self._transform
-        return np.ascontiguousarray(fft.irfft(change, lengths[-1])[..., : cells[-1]])
+        return np.ascontiguousarray(scipy.fft.irfft(change, lengths[-1])[..., : cells[-1]])

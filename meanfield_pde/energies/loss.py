@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from meanfield_pde.energies.derivative import Derivative
 from meanfield_pde.measures import check
@@ -105,10 +105,11 @@ class Logistic(Loss):
 
     def gradient(self, prediction: Array, target: Array) -> Array:
         """``-y / (1 + exp(y yhat))``."""
-        return np.asarray(-target * expit(-target * prediction))
+        return np.asarray(-target * scipy.special.expit(-target * prediction))
 
     def hessian(self, prediction: Array, target: Array) -> Array:
         """``p (1 - p)`` with p the logistic function of y yhat."""
+        expit = scipy.special.expit
         return _diagonal(expit(prediction) * expit(-prediction) * target**2)
 
     def check_targets(self, target: Array) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lu, solve_triangular
+import scipy
 
 from meanfield_pde.measures.check import Array
 
@@ -114,7 +114,7 @@ def _sketch(
 def _interpolate(sketch: Array, test: Array, tolerance: float) -> Skeleton | None:
     """Skeleton of the smallest rank at which the columns to test are within the tolerance."""
     rows, count = sketch.shape
-    places, _, _ = lu(sketch, p_indices=True, check_finite=False)
+    places, _, _ = scipy.linalg.lu(sketch, p_indices=True, check_finite=False)
     pivots = np.argsort(places)[:count]
     basis, triangle = np.linalg.qr(sketch[pivots].T)
     known = basis.T @ sketch.T
@@ -129,7 +129,8 @@ def _interpolate(sketch: Array, test: Array, tolerance: float) -> Skeleton | Non
     aim, rank = tolerance * scale, 0
     while rank < most:
         rank = min(max(rank + 1, int((left > aim).sum())), most)
-        matrix = solve_triangular(triangle[:rank, :rank], known[:rank], check_finite=False).T
+        corner, right = triangle[:rank, :rank], known[:rank]
+        matrix = scipy.linalg.solve_triangular(corner, right, check_finite=False).T
         remainder = test - matrix @ test[pivots[:rank]]
         error = np.linalg.norm(remainder, axis=0).max()
         if error <= tolerance * scale:

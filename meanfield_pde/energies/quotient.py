@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from meanfield_pde.energies.charted import gegenbauer
 from meanfield_pde.energies.energy import QuadraticFunctional
@@ -50,9 +50,10 @@ class MirroredFunctional(QuadraticFunctional):
     def __post_init__(self) -> None:
         mirrored = list(self._axes)
         if len(mirrored) == self.grid.dim:
-            symbol = np.asarray(fft.fftn(self.kernel).real)
+            symbol = np.asarray(scipy.fft.fftn(self.kernel).real)
         else:
-            symbol = np.asarray(fft.fft(fft.rfft(self.kernel, axis=self._other), axis=mirrored[0]))
+            waves = scipy.fft.rfft(self.kernel, axis=self._other)
+            symbol = np.asarray(scipy.fft.fft(waves, axis=mirrored[0]))
         half = tuple(
             slice(self.kernel.shape[a] // 2) if a in mirrored else slice(None)
             for a in range(self.grid.dim)
@@ -76,15 +77,15 @@ class MirroredFunctional(QuadraticFunctional):
         change = rho
         # Axis by axis, so that rows of padding are neither transformed nor brought back.
         for axis in reversed(axes):
-            change = fft.dct(change, type=2, n=lengths[axis] // 2, axis=axis)
+            change = scipy.fft.dct(change, type=2, n=lengths[axis] // 2, axis=axis)
         if len(axes) == self.grid.dim:
             change = change * self._transform
         else:
             other, length = self._other, lengths[self._other]
-            waves = fft.rfft(change, length, axis=other) * self._transform
-            change = _kept(fft.irfft(waves, length, axis=other), other, cells)
+            waves = scipy.fft.rfft(change, length, axis=other) * self._transform
+            change = _kept(scipy.fft.irfft(waves, length, axis=other), other, cells)
         for axis in axes:
-            change = _kept(fft.idct(change, type=2, axis=axis, overwrite_x=True), axis, cells)
+            change = _kept(scipy.fft.idct(change, type=2, axis=axis, overwrite_x=True), axis, cells)
         return np.ascontiguousarray(change)
 
 

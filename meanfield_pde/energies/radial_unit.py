@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.polynomial.polynomial import polyval
-from scipy.special import gammaln, roots_gegenbauer
 
 from meanfield_pde.energies.activation import ACTIVATIONS
 from meanfield_pde.energies.unit import Ridge, Unit, require
@@ -207,6 +207,7 @@ def _cap(dim: int) -> tuple[float, float, Array]:
 def _partial_mean(t: float, s: Array, dim: int) -> Array:
     """``E u_1`` where ``s u_1 > t``."""
     c = _cut(t, s)
+    gammaln = scipy.special.gammaln
     constant = gammaln(0.5 * dim) - gammaln(0.5 * (dim - 1)) - 0.5 * np.log(np.pi)
     return np.asarray(np.exp(constant) / (dim - 1) * (1.0 - c * c) ** (0.5 * (dim - 1)))
 
@@ -223,5 +224,5 @@ def _sphere_rule(dim: int) -> tuple[Array, Array]:
     if dim == 2:  # the arcsine law; Gegenbauer polynomials of index 0 vanish
         nodes = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
         return nodes, np.full(NODES, 1.0 / NODES)
-    nodes, weights = roots_gegenbauer(NODES, 0.5 * dim - 1.0)
+    nodes, weights = scipy.special.roots_gegenbauer(NODES, 0.5 * dim - 1.0)
     return nodes, weights / weights.sum()

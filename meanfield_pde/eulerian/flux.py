@@ -53,7 +53,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csc_array
+import scipy
 
 from meanfield_pde.eulerian import _kernels, _line_kernels
 from meanfield_pde.measures.chart import Mirrors
@@ -132,7 +132,7 @@ class Generator(Transport):
         """Lag that the mass sees on average, no face counting more than ``most``."""
         return 0.0 if self.lag is None else mean_lag(self.lag, rho, most, self.mirror_lag)
 
-    def matrix(self) -> csc_array:
+    def matrix(self) -> scipy.sparse.csc_array:
         """Return A as a sparse matrix (cells, cells); its columns sum to 0."""
         nx, ny = self.forward.shape[1:]
         index = np.arange(nx * ny).reshape(nx, ny)
@@ -144,7 +144,7 @@ class Generator(Transport):
         values = np.concatenate([down, -down, up, -up])
         kept = values != 0
         entries = values[kept], (rows[kept], columns[kept])
-        return csc_array(entries, shape=(nx * ny, nx * ny))
+        return scipy.sparse.csc_array(entries, shape=(nx * ny, nx * ny))
 
     def dissipation(self, rho: Array, xi: Array) -> float:
         """``sum_faces |face| F (xi_K - xi_L)``: the rate at which the free energy falls."""

@@ -15,7 +15,6 @@ from meanfield_pde.eulerian.concentration import CollapseError, Watch, watch
 from meanfield_pde.eulerian.confined import require_confined
 from meanfield_pde.eulerian.flux import Flux
 from meanfield_pde.eulerian.game_solution import GameSolution
-from meanfield_pde.eulerian.game_solve import solve_game
 from meanfield_pde.eulerian.march import March, StuckError
 from meanfield_pde.eulerian.polar import fluxes_on
 from meanfield_pde.eulerian.reaction import Reaction
@@ -168,6 +167,8 @@ def solve(
             "write mf.Problem(mf.GradientFlow(energy), initial, t1)"
         )
     if isinstance(problem.flow, ZeroSumGame):
+        from meanfield_pde.eulerian.game_solve import solve_game  # which most solves do without
+
         tolerance, dt = _checked(tolerance, dt)
         _refuse_groups(symmetry, reduce)
         played = solve_game(problem, save, flux, stepper, tolerance, dt, progress)

@@ -32,8 +32,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csc_array, eye_array
-from scipy.sparse.linalg import splu
+import scipy
 
 from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
@@ -314,8 +313,9 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
     """
     if generator.grid.dim == 1:
         return Lines.of(generator, 0).euler(rho, dt)
-    matrix = csc_array(eye_array(rho.size, format="csc") - dt * generator.matrix())
-    factors = splu(
+    sparse = scipy.sparse
+    matrix = sparse.csc_array(sparse.eye_array(rho.size, format="csc") - dt * generator.matrix())
+    factors = sparse.linalg.splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
     )
     solved = factors.solve(rho.ravel()).reshape(rho.shape)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from meanfield_pde.energies.payoff import Payoff
 from meanfield_pde.flows.game import ZeroSumGame
@@ -133,5 +133,5 @@ def _best(potential: Array, own: Array, grid: Grid, beta: float) -> float:
     mass = folded_sum(own) * grid.volume
     there = own[own > 0]
     entropy = order_free_sum(there * np.log(there)) * grid.volume
-    volumes = logsumexp(potential / beta) + np.log(grid.volume / mass)
+    volumes = scipy.special.logsumexp(potential / beta) + np.log(grid.volume / mass)
     return float(beta * (mass * volumes + entropy))

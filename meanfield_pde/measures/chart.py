@@ -25,7 +25,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import gammaln
+import scipy
 
 from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
@@ -335,7 +335,8 @@ class Radius(Chart):
 
     def log_volume(self, s: Array) -> Array:
         """Logarithm of the sphere's area, ``2 pi^(D/2) r^(D-1) / Gamma(D/2)``."""
-        unit = np.log(2.0) + 0.5 * self.size * np.log(np.pi) - gammaln(0.5 * self.size)
+        half = 0.5 * self.size
+        unit = np.log(2.0) + half * np.log(np.pi) - scipy.special.gammaln(half)
         return np.asarray(unit + (self.size - 1) * np.log(s[..., 0]))
 
     def check_box(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:

@@ -8,13 +8,14 @@ are consistent with it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.special import gammainc, gammaincc, ndtr
+import scipy
 
 from meanfield_pde.measures import check
 from meanfield_pde.measures.chart import Mirrors, Polar, Radius
@@ -301,7 +302,15 @@ def _covariance(cov: Any, dim: int) -> Array:
 def _between(a: Array, b: Array) -> Array:
     """Return the normal probability of [a, b], accurate in both tails, even to the last bit."""
     right = a + b > 0
-    return np.asarray(np.where(right, ndtr(-a) - ndtr(-b), ndtr(b) - ndtr(a)))
+    return np.asarray(np.where(right, _above(a) - _above(b), _above(-b) - _above(-a)))
+
+
+def _above(z: Array) -> Array:
+    """Return the normal probability of [z, infinity).
+
+    By the standard library: importing scipy.special takes longer than most solves from such a law.
+    """
+    return np.asarray(0.5 * np.vectorize(math.erfc, otypes=[np.float64])(z / np.sqrt(2.0)))
 
 
 def _normal_1d(grid: Grid, axis: int, mean: Any, variance: Any) -> Array:
@@ -334,7 +343,8 @@ def _normal_radius(grid: Grid, mean: Array, cov: Any) -> Array:
         )
     half = 0.5 * grid.faces[0] ** 2 / variance
     order = 0.5 * grid.ambient_dim
-    below, above = gammainc(order, half), gammaincc(order, half)
+    special = scipy.special
+    below, above = special.gammainc(order, half), special.gammaincc(order, half)
     share = np.where(below[:-1] < 0.5, np.diff(below), -np.diff(above))  # accurate in both tails
     return np.asarray(share / grid.spacing[0])
 

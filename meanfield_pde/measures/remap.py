@@ -10,7 +10,7 @@ alone, and each shares its mass with two neighbours.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy
 
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
@@ -18,7 +18,7 @@ from meanfield_pde.measures.density import LOST, LostMassError
 from meanfield_pde.measures.grid import Grid
 
 
-def remap_matrix(grid: Grid, matrix: Array) -> csr_array:
+def remap_matrix(grid: Grid, matrix: Array) -> scipy.sparse.csr_array:
     """Sparse matrix of the shares of each moved cell (column) that lie in each cell (row).
 
     Columns sum to 1, or less where a moved cell sticks out of the grid.
@@ -43,7 +43,7 @@ def remap_matrix(grid: Grid, matrix: Array) -> csr_array:
             cols.append(columns[inside])
             shares.append(np.maximum(share, 0.0))
     entries = np.concatenate(shares), (np.concatenate(rows), np.concatenate(cols))
-    return csr_array(entries, shape=(grid.size, grid.size))
+    return scipy.sparse.csr_array(entries, shape=(grid.size, grid.size))
 
 
 def remap(grid: Grid, values: Array, matrix: Array, lost: float = LOST) -> Array:
