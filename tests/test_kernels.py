@@ -50,12 +50,14 @@ from meanfield_pde.eulerian._line_kernels import (
     WIDTH,
     blocks,
     euler_step,
+    is_symmetric,
     pack,
     pack_block,
     second_order_step,
     second_stage,
     solve_block,
     solve_rings,
+    symmetric_mean,
     unpack,
     unpack_block,
     weigh_block,
@@ -738,6 +740,21 @@ def test_blocks_hold_the_lines(shape, axis):
     back = np.empty((shape[0], shape[1] + 3))[:, :-3]  # rows with room between them
     unpack(found, axis, back)
     np.testing.assert_array_equal(back, values)
+
+
+@pytest.mark.parametrize("n", [1, WIDTH, WIDTH + 1, 3 * WIDTH - 5])
+def test_squares_and_their_transposes(n):
+    plane = np.random.default_rng(18).random((n, n + 7))[:, :n]  # rows with room between them
+    out = np.empty((n, n))
+    check_interpreted(symmetric_mean, plane, out, outs=1)
+    symmetric_mean(plane, out)
+    np.testing.assert_array_equal(out, 0.5 * (plane + plane.T))
+    assert is_symmetric(out)
+    for i, j in ((0, n - 1), (n - 1, 0), (n // 2, n // 3)):
+        off = out.copy()
+        off[i, j] = np.nextafter(off[i, j], 2)
+        assert is_symmetric(off) == interpreted(is_symmetric)(off) == (i == j)
+    assert not is_symmetric(np.full((n, n), np.nan))
 
 
 def test_lags_of_cells_by_hand():

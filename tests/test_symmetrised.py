@@ -116,7 +116,7 @@ def test_a_wrong_inverse_is_caught():
 
 def test_remarks_are_kept():
     x = np.linspace(-2, 2, 60)[:, None]
-    risk = mf.Risk(mf.Unit.bump(), mf.Data.samples(x, x[:, 0] ** 2)).on(mf.Grid.box(-3, 3, 300))
-    mean = symmetrised(risk, mf.Group.reflection(), np.ones(300), risk.grid)
+    risk = mf.Risk(mf.Unit.bump(), mf.Data.samples(x, x[:, 0] ** 2)).on(mf.Grid.box(-3, 3, 2000))
+    mean = symmetrised(risk, mf.Group.reflection(), np.ones(2000), risk.grid)
     assert "rank" in mean.remark
     assert mean.remark == risk.remark

@@ -89,7 +89,7 @@ class QuadraticFunctional(Functional):
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both from one product with W."""
         potential = self.potential(rho)
-        return float(0.5 * (potential * rho).sum() * self.grid.volume), potential
+        return 0.5 * float(np.vdot(potential, rho)) * self.grid.volume, potential
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential of the mid-point: exact, the energy being quadratic."""
@@ -317,10 +317,11 @@ class SumFunctional(Functional):
 
     def _added(self, potentials: Iterable[Array]) -> Array:
         """Weighted sum of the moving terms' potentials and what is fixed, without temporaries."""
-        total = self._fixed.copy()
+        total = None
         for (factor, _), potential in zip(self._moving, potentials, strict=True):
-            total += potential if factor == 1.0 else factor * potential
-        return total
+            share = potential if factor == 1.0 else factor * potential
+            total = np.add(self._fixed if total is None else total, share, out=total)
+        return self._fixed.copy() if total is None else total
 
     _fixed: Array = None  # type: ignore[assignment]
     _moving: tuple[tuple[float, Functional], ...] = ()

@@ -135,9 +135,9 @@ class Interaction(Energy):
         self._require_even(grid, axes)
         quadrant = [np.arange(float(n)) for n in grid.cells]
         kernel = self._at_steps(quadrant, np.array(grid.spacing))
-        for axis, n in enumerate(grid.cells):
-            mirrored = np.flip(np.take(kernel, np.arange(1, n), axis), axis)
-            kernel = np.concatenate([mirrored, kernel], axis)
+        for axis in range(grid.dim):
+            others = (slice(None),) * axis
+            kernel = np.concatenate([kernel[(*others, slice(None, 0, -1))], kernel], axis)
         return kernel
 
     def _require_even(self, grid: Grid, axes: tuple[int, ...]) -> None:
@@ -166,7 +166,9 @@ class Interaction(Energy):
         return self._even(kernel, mirrored, steps, grid)
 
     def _at_steps(self, steps: list[Array], spacing: Array) -> Array:
-        offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
+        offsets = np.empty((*map(len, steps), len(steps)))
+        for axis, along in enumerate(np.ix_(*steps)):
+            offsets[..., axis] = along
         if self.singular(len(steps)):
             return self._averaged(offsets, spacing)
         offsets *= spacing

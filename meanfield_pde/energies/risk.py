@@ -36,6 +36,8 @@ CHUNK = 4_000_000
 """Features computed at once."""
 WORTH_FACTORING = 48
 """Data values from which a skeleton of them is looked for."""
+WORTH_A_SKELETON = 100_000
+"""Features of a grid from which that pays: the search takes the time of hundreds of products."""
 WORTH_SEPARATING = 1_000_000
 """Features of a plane from which a few rows and columns of its cells are looked for: fewer stay in
 the cache, and a product with them is over before places pay."""
@@ -226,7 +228,8 @@ class Risk(Energy):
 
     def _skeleton(self, grid: Grid) -> Skeleton | None:
         rows = self.data.size * self.data.outputs
-        if rows < WORTH_FACTORING or not self.rank_tolerance:
+        few = rows < WORTH_FACTORING or rows * grid.size < WORTH_A_SKELETON
+        if few or not self.rank_tolerance:
             return None
         points, roots = grid.places.reshape(-1, grid.dim), self._roots
 

@@ -44,6 +44,32 @@ def pack_block(plane: Array, axis: int, block: int, out: Array) -> None:
 
 
 @njit(cache=True, error_model="numpy")
+def symmetric_mean(plane: Array, out: Array) -> None:
+    """``out = (plane + plane^T) / 2`` of a square, by tiles that both fit the cache."""
+    n = len(plane)
+    for i0 in range(0, n, WIDTH):
+        for j0 in range(0, i0 + 1, WIDTH):
+            for i in range(i0, min(i0 + WIDTH, n)):
+                for j in range(j0, min(j0 + WIDTH, n)):
+                    out[i, j] = 0.5 * (plane[i, j] + plane[j, i])
+                    out[j, i] = out[i, j]
+
+
+@njit(cache=True, error_model="numpy")
+def is_symmetric(plane: Array) -> bool:
+    """Whether a square equals its transpose to the last bit."""
+    n, same = len(plane), True
+    for i0 in range(0, n, WIDTH):
+        for j0 in range(0, i0 + 1, WIDTH):
+            for i in range(i0, min(i0 + WIDTH, n)):
+                for j in range(j0, min(j0 + WIDTH, n)):
+                    same &= plane[i, j] == plane[j, i]
+        if not same:
+            return False
+    return same
+
+
+@njit(cache=True, error_model="numpy")
 def unpack_block(values: Array, axis: int, block: int, out: Array) -> None:
     """Copy a block back into a plane."""
     n, lines = out.shape[axis], out.shape[1 - axis]

@@ -119,9 +119,9 @@ def mean_of_both(
     ends = [scratch.plane(name, out.shape) for name in ("from x", "from y")]
     fill(0, ends[0])
     if swapped:
-        ends[1] = ends[0].T
-    else:
-        fill(1, ends[1])
+        _line_kernels.symmetric_mean(ends[0], out)
+        return
+    fill(1, ends[1])
     np.add(ends[0], ends[1], out=out)
     out *= 0.5
 

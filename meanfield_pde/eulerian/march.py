@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from meanfield_pde.eulerian._line_kernels import is_symmetric
 from meanfield_pde.eulerian.concentration import CollapseError, Watch
 from meanfield_pde.eulerian.stepper import Equation, State, StepFailedError, Stepper
 from meanfield_pde.eulerian.stepsize import SAFETY, Controller
@@ -219,7 +220,7 @@ class March:
         """Take the rounding of a step away that broke the symmetry, or refuse the step."""
         if not self._invariant or self.orbits is None:
             return rho
-        if self.equation.swapped and np.array_equal(rho, rho.T):  # a fraction of the time
+        if self.equation.swapped and is_symmetric(rho):  # a fraction of the time
             return rho
         if is_invariant(rho, self.orbits):
             return rho

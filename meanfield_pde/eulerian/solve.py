@@ -202,10 +202,11 @@ def solve(
     if symmetry is not None:
         reason += f"; symmetry {symmetry.name} {march.symmetric}"
     densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
+    masses = np.array([rho.mass for rho in densities])
     if domain is not None:
         densities = tuple(domain.lift(rho) for rho in densities)
     ends = times[: len(saved)]
-    solution = _collect(problem, march, ends, saved, densities, reason, failure)
+    solution = _collect(problem, march, ends, saved, (densities, masses), reason, failure)
     if march.watch is not None and march.watch.full is not None:
         solution = _collapsed(solution, march.watch, times, collapse)
     if not solution.ok and throw:
@@ -300,10 +301,11 @@ def _collect(
     march: March,
     times: Array,
     saved: list[State],
-    densities: tuple[Density, ...],
+    found: tuple[tuple[Density, ...], Array],
     reason: str,
     failure: str,
 ) -> Solution:
+    densities, masses = found
     steps = "1 step" if march.steps == 1 else f"{march.steps} steps"
     steps += f" of {march.stepper.name} ({march.rejected} repeated)"
     stationary = None
@@ -324,7 +326,7 @@ def _collect(
         times,
         densities,
         np.array([state.free_energy for state in saved]),
-        np.array([rho.mass for rho in densities]),
+        masses,
         np.array([state.dissipation for state in saved]),
         _statistics(march, reason, stationary),
         result,

@@ -249,6 +249,9 @@ class MPRK22(Stepper):
         if not equation.flux.lags:
             return 0.0
         at_mirror = mirror_lag(equation.grid, equation.beta)
+        if equation.swapped:  # the faces of one axis see as much as those of the other
+            first, only = lines[:1], (at_mirror[0], 0.0)
+            return 2.0 * lag_along(first, state.rho, MOST_LAG * dt, only, equation.scratch)
         return lag_along(lines, state.rho, MOST_LAG * dt, at_mirror, equation.scratch)
 
 
