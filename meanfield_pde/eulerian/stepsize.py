@@ -33,7 +33,7 @@ class Controller:
         else:
             factor = SAFETY * ratio ** (-0.7 / power) * self.previous ** (0.4 / power)
             most = GROWTH[1]
-        return Controller(self.order, ratio), float(np.clip(factor, GROWTH[0], most))
+        return Controller(self.order, ratio), min(max(factor, GROWTH[0]), most)
 
     def reject(self, ratio: float) -> float:
         """Factor to repeat a step with whose error was too large."""
