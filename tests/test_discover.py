@@ -97,18 +97,18 @@ def test_threshold_is_a_quantile_of_what_replicas_say():
 
 def test_floor_is_the_variance_of_the_mean():
     """Twice as many replicas halve it, and so do steps half as long; particles do not matter."""
-    start = normal(2)(200, np.random.default_rng(0))
-    problem = module._problem(CASES["swap-invariant"], None, 5.0, None)[0]
+    start = normal(2)(64, np.random.default_rng(0))
+    problem = replace(module._problem(CASES["swap-invariant"], None, 5.0, None)[0], t1=2.0)
     line = FOUND["swap-invariant"]
 
-    def floor(dt, runs, particles=200):
+    def floor(dt, runs, particles=64):
         made = module._displacement(problem, mf.SGD(dt), start[:particles], line, 1, runs)
         return made.floor
 
     reference = floor(0.02, 60)
     assert floor(0.01, 60) / reference == pytest.approx(0.5, rel=0.5)
     assert floor(0.02, 240) / reference == pytest.approx(0.25, rel=0.5)
-    assert floor(0.02, 60, 50) / reference == pytest.approx(1.0, rel=0.5)
+    assert floor(0.02, 60, 16) / reference == pytest.approx(1.0, rel=0.5)
 
 
 def test_tilt_of_a_direction_raises_the_threshold():

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import compact_faces, generator
 from reference import PROPERTY, ULP
+from scipy.special import ndtr
 
 import meanfield_pde as mf
 from meanfield_pde.energies import _kernels as unit_kernels
@@ -74,6 +75,7 @@ from meanfield_pde.measures._kernels import (
     fold_line,
     fold_plane,
     logarithm,
+    normal_tails,
     tangent,
 )
 
@@ -740,6 +742,18 @@ def test_blocks_hold_the_lines(shape, axis):
     back = np.empty((shape[0], shape[1] + 3))[:, :-3]  # rows with room between them
     unpack(found, axis, back)
     np.testing.assert_array_equal(back, values)
+
+
+def test_normal_tails_are_accurate_on_both_sides():
+    """An argument that is off by an ulp moves the tail by z^2 of them."""
+    values = np.linspace(-37, 37, 401)
+    check_interpreted(normal_tails, values.copy(), outs=1)
+    found = values.copy()
+    normal_tails(found)
+    assert (np.abs(found / ndtr(-values) - 1) <= (4 + 2 * values**2) * ULP).all()
+    ends = np.array([0.0, -np.inf, np.inf])
+    normal_tails(ends)
+    assert ends.tolist() == [0.5, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("n", [1, WIDTH, WIDTH + 1, 3 * WIDTH - 5])

@@ -1,11 +1,13 @@
 """Compiled sums and elementary functions that all layers share; plain arrays in, ``out`` last.
 
-The functions have no branch, so that loops over them run on the vectors of the machine, where
-numpy's do so only with AVX-512. They rest on ``exp y = 2^k (R + r) / (R - r)`` with
-``y = k log 2 + r`` and ``R = r coth(r / 2)``.
+Exponentials, logarithms and tangents have no branch, so that loops over them run on the vectors of
+the machine, where numpy's do so only with AVX-512. They rest on
+``exp y = 2^k (R + r) / (R - r)`` with ``y = k log 2 + r`` and ``R = r coth(r / 2)``.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numba import njit
@@ -93,6 +95,14 @@ def decays(values: Array) -> None:
     flat = values.reshape(values.size)
     for i in range(flat.size):
         flat[i] = decay(flat[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def normal_tails(values: Array) -> None:
+    """``values = P(Z > values)`` of a contiguous array, Z standard normal, by the C library."""
+    flat = values.reshape(values.size)
+    for i in range(flat.size):
+        flat[i] = 0.5 * math.erfc(flat[i] / math.sqrt(2.0))
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,6 @@ are consistent with it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 import scipy
 
 from meanfield_pde.measures import check
+from meanfield_pde.measures._kernels import normal_tails
 from meanfield_pde.measures.chart import Mirrors, Polar, Radius
 from meanfield_pde.measures.check import Array, Function
 from meanfield_pde.measures.grid import Grid
@@ -308,9 +308,11 @@ def _between(a: Array, b: Array) -> Array:
 def _above(z: Array) -> Array:
     """Return the normal probability of [z, infinity).
 
-    By the standard library: importing scipy.special takes longer than most solves from such a law.
+    Compiled: importing scipy.special takes longer than most solves that start from such a law.
     """
-    return np.asarray(0.5 * np.vectorize(math.erfc, otypes=[np.float64])(z / np.sqrt(2.0)))
+    tails = np.array(z, dtype=np.float64, order="C")
+    normal_tails(tails)
+    return tails
 
 
 def _normal_1d(grid: Grid, axis: int, mean: Any, variance: Any) -> Array:
