@@ -77,7 +77,7 @@ def test_factored_features_stay_invariant():
     ends = {}
     for variant in VARIANTS:
         target = even_target if variant == "vanilla" else arbitrary_target
-        risk = mf.Risk(mf.Unit.bump(), mf.Data.gauss_legendre(200, -3, 3, target))
+        risk = mf.Risk(mf.Unit.bump(), mf.Data.gauss_legendre(300, -3, 3, target))
         energy = VARIANTS[variant](risk, REFLECTION) + TAU * mf.Penalty() + TAU * mf.Entropy()
         solution = mf.solve(mf.Problem(mf.GradientFlow(energy), bump_start(CELLS), T1))
         assert "rank" in solution.statistics.reason
