@@ -16,6 +16,11 @@ for the output o the adjoint :math:`a_k(z)` of the place at step k and the influ
    K = \sigma_*(x_o; z) + \sum_k \sum_i b_{k,i} \sigma_*(x_i; z)
 
 with the potential :math:`V_k` and the law :math:`\mu_k` of step k, and :math:`\tau` its length.
+
+Where places part ways the adjoints between them grow without end, in ever thinner layers. A cloud
+that misses these gives a wrong limit, the same one for other clouds that miss them, too, once all
+their points have left. So a limit counts as settled only up to the first time at which two clouds
+differ, and steps between the times asked for are looked at.
 """
 
 from __future__ import annotations
@@ -33,9 +38,16 @@ from meanfield_pde.lagrangian.transport import transport
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
+from meanfield_pde.studies.mean_field import quadrature
+
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 MAX_NUMBERS = 4e7
 """Coordinates kept along the way, and numbers of an adjoint (320 MB of either)."""
+WATCHED = 8
+"""Times at least at which two clouds are compared, evenly spread over the steps."""
+SETTLED = 0.05
+"""Relative difference of two clouds up to which a limit is settled."""
 DIFFERENCE = 1e-5
 """Step of the central differences for second derivatives of the potential."""
 
@@ -72,10 +84,43 @@ def limiting_fluctuations(
     -------
     array (n_times,), or None where this would take arrays of more than `MAX_NUMBERS` numbers.
     """
-    clock, size = _clock(times, dt), risk.data.size * risk.data.outputs
-    if max(len(clock), len(times) * size, size**2) * cloud.points.size > MAX_NUMBERS:
+    clock = _clock(times, dt)
+    return _limits(problem, risk, cloud, clock, np.isin(clock, times))
+
+
+def settled_fluctuations(problem: Problem, risk: Risk, times: Array, dt: float) -> Array | None:
+    """Find the limit as `limiting_fluctuations` does, by clouds of one and 2^d points a cell.
+
+    Returns
+    -------
+    array (n_times,) or None
+        NaN from the first time on, of those asked for and some between, at which the clouds differ
+        by more than `SETTLED`; else by the finer cloud. None where there is no room.
+    """
+    assert isinstance(problem.initial, Density)
+    clock = _clock(times, dt)
+    asked, looked = np.isin(clock, times), np.zeros(len(clock), dtype=bool)
+    looked[:: max(1, len(clock) // WATCHED)] = True
+    chosen = asked | looked
+    coarse, fine = (
+        _limits(problem, risk, quadrature(problem.initial, nodes), clock, chosen)
+        for nodes in (1, 2)
+    )
+    if coarse is None or fine is None:
         return None
-    way = transport(problem, cloud, dt, clock.tolist())
+    apart = np.abs(coarse - fine) > SETTLED * np.abs(fine)
+    return np.where(np.logical_or.accumulate(apart), np.nan, fine)[asked[chosen]]
+
+
+def _limits(
+    problem: Problem, risk: Risk, cloud: Cloud, clock: Array, chosen: Flags
+) -> Array | None:
+    """Limits at the chosen ones of the ends of all steps, None where there is no room."""
+    size, count = risk.data.size * risk.data.outputs, int(chosen.sum())
+    if max(len(clock), count * size, size**2) * cloud.points.size > MAX_NUMBERS:
+        return None
+    step = float(np.diff(clock, prepend=clock[0]).max())  # from one of these times to the next
+    way = transport(problem, cloud, step or 1.0, clock.tolist())
     adjoint = np.zeros((0, size, *cloud.points.shape))
     influence = np.zeros((0, size, cloud.size))
     for k in reversed(range(len(clock))):
@@ -84,7 +129,7 @@ def limiting_fluctuations(
             leg = _Leg(problem, risk, way[k], clock[k], clock[k + 1] - clock[k])
             adjoint, weights = leg.back(adjoint, slopes)
             influence += weights @ features
-        if clock[k] in times:  # the outputs of this time are the places of one more adjoint
+        if chosen[k]:  # one more adjoint starts here, from the outputs of this time
             adjoint = np.concatenate([adjoint, slopes[None]])
             influence = np.concatenate([influence, features[None]])
     centred = influence[::-1] - (influence[::-1] @ cloud.weights)[..., None]

@@ -65,7 +65,7 @@ def central_limit(setting: Setting) -> Finding:
     """Distance of the fluctuations at the end from their limit, in half widths of the interval."""
     found = _measured(setting)
     if found.tends is None:
-        weak = "no limit is known here: see meanfield-pde fluctuations for what it takes"
+        weak = "no limit is known here, or none that is settled: see meanfield-pde fluctuations"
         return Finding(float("nan"), 1.0, found.reason, None, SAMPLED, weak)
     reason = f"{found.reason}; limit {found.tends:.4g} by the linearised flow"
     far, control = (_half_widths(found.tends, ends) for ends in (found.ends, found.of_samples))
@@ -112,7 +112,8 @@ def _measured(setting: Setting) -> Measured:
         )
     tends = limit_in_numbers(setting.problem, risk, limit, dt)
     sampled = mean_square(risk, PARTICLES, of_samples, 1 - 2 * ALARM)
-    return Measured(limit, ends, sampled, None if tends is None else float(tends[-1]), crude)
+    last = None if tends is None or np.isnan(tends[-1]) else float(tends[-1])
+    return Measured(limit, ends, sampled, last, crude)
 
 
 CLAIMS: dict[str, Claim] = {
