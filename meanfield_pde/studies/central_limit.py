@@ -102,12 +102,11 @@ def settled_fluctuations(problem: Problem, risk: Risk, times: Array, dt: float) 
     asked, looked = np.isin(clock, times), np.zeros(len(clock), dtype=bool)
     looked[:: max(1, len(clock) // WATCHED)] = True
     chosen = asked | looked
-    coarse, fine = (
-        _limits(problem, risk, quadrature(problem.initial, nodes), clock, chosen)
-        for nodes in (1, 2)
-    )
-    if coarse is None or fine is None:
+    fine = _limits(problem, risk, quadrature(problem.initial, 2), clock, chosen)
+    if fine is None:
         return None
+    coarse = _limits(problem, risk, quadrature(problem.initial, 1), clock, chosen)
+    assert coarse is not None  # it has fewer points
     apart = np.abs(coarse - fine) > SETTLED * np.abs(fine)
     return np.where(np.logical_or.accumulate(apart), np.nan, fine)[asked[chosen]]
 
