@@ -26,6 +26,7 @@ differ, and steps between the times asked for are looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -135,7 +136,7 @@ def _limits(
     return np.asarray((centred**2 @ cloud.weights) @ _weights(risk))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Leg:
     """An Euler step of a weighted cloud from a time, and how it looks from its end."""
 
@@ -150,20 +151,30 @@ class _Leg:
 
         Returns them, and the derivatives (n_times, outputs, outputs) in the outputs at the start.
         """
-        flow, dim = self.problem.flow, self.cloud.dim
         adjoint = adjoint * self._sides()
-        moving = np.isin(range(dim), flow.moving(dim))
-        pushed = self.length * flow.speed(self.start) * moving * adjoint
+        pushed = self._share * adjoint
         # What a change of each output does to the drift, at all places together.
         pull = np.einsum("tjma,kma,m->tjk", pushed, slopes, self.cloud.weights, optimize=True)
         weights = pull @ -self._curvature()
         bent = np.einsum("tjma,mab->tjmb", pushed, self._drift_slopes(), optimize=True)
         return adjoint + bent + np.einsum("tjk,kma->tjma", weights, slopes, optimize=True), weights
 
+    @cached_property
+    def _outputs(self) -> Array:
+        """Outputs of the cloud at the data."""
+        return self.risk.predict(self.cloud)
+
+    @cached_property
+    def _share(self) -> Array:
+        """What the step multiplies the drift with, coordinate by coordinate."""
+        flow, dim = self.problem.flow, self.cloud.dim
+        moving = np.isin(range(dim), flow.moving(dim)).astype(np.float64)
+        return self.length * flow.speed(self.start) * moving
+
     def _curvature(self) -> Array:
         """Second derivatives of the loss in the outputs, (outputs, outputs), by the data's law."""
         data, loss = self.risk.data, self.risk.loss
-        blocks = loss.hessian(self.risk.predict(self.cloud), data.y)
+        blocks = loss.hessian(self._outputs, data.y)
         places = np.arange(data.size * data.outputs).reshape(data.size, data.outputs)
         whole = np.zeros((places.size, places.size))
         whole[places[:, :, None], places[:, None, :]] = data.weights[:, None, None] * blocks
@@ -186,8 +197,8 @@ class _Leg:
 
     def _drift(self, points: Array) -> Array:
         """Drift at other places, by the cloud's outputs."""
-        data, outputs = self.risk.data, self.risk.predict(self.cloud)
-        residual = data.weights[:, None] * self.risk.loss.gradient(outputs, data.y)
+        data = self.risk.data
+        residual = data.weights[:, None] * self.risk.loss.gradient(self._outputs, data.y)
         drift = -self._factor * self.risk.unit.pullback(data.x, points, residual)
         others = Cloud(points, self.cloud.weights)
         for factor, leaf in self.problem.flow.energy.smooth.terms:
@@ -200,9 +211,8 @@ class _Leg:
         lower, upper, kind = walls_of(self.problem, self.cloud.dim)
         if kind != _kernels.REFLECT:
             return np.ones(self.cloud.points.shape)
-        flow, dim = self.problem.flow, self.cloud.dim
-        velocity = np.isin(range(dim), flow.moving(dim)) * flow.energy.smooth.drift(self.cloud)
-        free = self.cloud.points + self.length * flow.speed(self.start) * velocity
+        drift = self.problem.flow.energy.smooth.drift(self.cloud)
+        free = self.cloud.points + self._share * drift
         return np.where((lower <= free) & (free < upper), 1.0, -1.0)
 
 

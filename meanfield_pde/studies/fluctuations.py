@@ -31,12 +31,7 @@ from meanfield_pde.measures import check
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.studies.central_limit import is_linearised, settled_fluctuations
-from meanfield_pde.studies.mean_field import (
-    Limit,
-    limit_of,
-    replica_outputs,
-    squared_norm,
-)
+from meanfield_pde.studies.mean_field import Limit, limit_of, replica_outputs, squared_norm
 from meanfield_pde.studies.report import Report
 
 NUMBER = "N E|f_N - f|^2"
