@@ -178,13 +178,15 @@ def excess(q):
         return float((half * (up + down) / (up - down) - 1) / (4 * half * half))
 
 
-def compact_faces(grid, potential, beta):
+def compact_faces(grid, potential, beta, spread=None):
     """Factors of the rates, and lags, of the compact flux at the upper faces, face by face.
 
     The factor is ``1 + (h^2 Phi'' / 12 beta) (12 excess)^2``, within [1/2, 2], with the mean of
     the second differences at both cells, or the one there is beside a wall; the lag is ``h^2
-    excess / beta``, or ``h / (2 |Phi'|)`` at beta = 0.
+    excess / beta``, or ``h / (2 |Phi'|)`` at beta = 0. On a curved line ``spread`` is twice what a
+    difference of Phi at each face adds to these second differences.
     """
+    spread = np.zeros(grid.shape) if spread is None else spread
     factor, lag = np.ones((2, grid.dim, *grid.shape))
     lag[:] = 0.0
     for here in np.ndindex(grid.shape):
@@ -205,7 +207,7 @@ def compact_faces(grid, potential, beta):
                 continue
             triples = [x for x in (around[:3], around[1:]) if None not in x]
             bends = [a - 2 * b + c for a, b, c in triples]
-            bend = sum(bends) / max(len(bends), 1)
+            bend = sum(bends) / max(len(bends), 1) + 0.5 * spread[here] * drop
             share = excess(drop / beta)
             lag[(axis, *here)] = h**2 / beta * share
             full = 1 + bend / (12 * beta) * (12 * share) ** 2

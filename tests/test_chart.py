@@ -65,7 +65,7 @@ def test_projection_and_moments(chart, group):
 
 
 def _square(grid):
-    return (grid.points**2).sum(-1)
+    return (grid.nodes**2).sum(-1)
 
 
 def test_samples_of_the_radius_have_the_law_of_the_length():

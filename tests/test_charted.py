@@ -222,7 +222,7 @@ def test_interactions_on_the_radius(dim):
 def test_means_of_rough_kernels_over_angles(dim, kernel, between):
     """Newton's theorem: a sphere acts as its centre does; and Gauss's mean of the distance."""
     grid = mf.Grid.box(0, 3, 60, chart=mf.Chart.radius(dim))
-    r = grid.axes[0]
+    r = grid.nodes[:, 0]
     found = quotient.radial_matrix(kernel, grid)
     np.testing.assert_allclose(found, between(r[:, None], r), rtol=0, atol=1e-10)
 

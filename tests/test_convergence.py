@@ -334,7 +334,7 @@ class FrozenHeun(Heun):
 class FrozenMPRK22(MPRK22):
     """Planted: the same for the implicit method."""
 
-    def _along_one(self, state, dt, estimate):
+    def step(self, state, dt, estimate):
         return Step(state.lines[0].second_order(state.rho, dt), 0.0)
 
 

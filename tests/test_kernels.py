@@ -27,10 +27,12 @@ from meanfield_pde.energies._kernels import (
     pull,
     pull_ridges,
     ridges,
+    squares,
     tanh,
 )
 from meanfield_pde.eulerian import _kernels as density_kernels
 from meanfield_pde.eulerian import _line_kernels as line_kernels
+from meanfield_pde.eulerian import _step_kernels as step_kernels
 from meanfield_pde.eulerian._kernels import (
     compact_face,
     compact_rates,
@@ -63,6 +65,9 @@ from meanfield_pde.eulerian._line_kernels import (
     unpack_block,
     weigh_block,
 )
+from meanfield_pde.eulerian._step_kernels import first_step, line_rates, second_step
+from meanfield_pde.eulerian.flux import FLUXES
+from meanfield_pde.eulerian.lines import Lines
 from meanfield_pde.lagrangian import _kernels as particle_kernels
 from meanfield_pde.lagrangian._kernels import FREE, REFLECT, WRAP, move, replace
 from meanfield_pde.measures import _kernels as shared_kernels
@@ -74,6 +79,7 @@ from meanfield_pde.measures._kernels import (
     exponential_parts,
     fold_line,
     fold_plane,
+    line_sums,
     logarithm,
     normal_tails,
     tangent,
@@ -137,7 +143,8 @@ def compact(grid, potential, beta, kernel=compact_rates):
 
     def fill(phi, scale, forward, backward, lag):
         scharfetter_gummel_rates(phi, beta, scale, grid.periodic, forward, backward)
-        kernel(phi, beta, scale, grid.periodic, False, forward, backward, lag)
+        straight = np.zeros(phi.shape[1])
+        kernel(phi, beta, scale, grid.periodic, False, straight, forward, backward, lag)
 
     return of_lines(grid, potential, 3, fill)
 
@@ -183,7 +190,8 @@ def grid(request):
 
 def test_every_kernel_is_here():
     """No loop is left out of this file."""
-    for module in (density_kernels, line_kernels, particle_kernels, unit_kernels, shared_kernels):
+    density = density_kernels, line_kernels, step_kernels
+    for module in (*density, particle_kernels, unit_kernels, shared_kernels):
         names = [
             name
             for name, value in vars(module).items()
@@ -283,7 +291,7 @@ def test_line_kernels_interpreted(n, m, axis, periodic):
     how = (5.0, axis, periodic, out)
     check_interpreted(euler_step, rho, f, b, *how, outs=1)
     check_interpreted(second_order_step, rho, f, b, lags, *how, outs=1)
-    check_interpreted(second_stage, rho, stage, f, b, 2 * f, 2 * b, lags, *how, outs=1)
+    check_interpreted(second_stage, rho, stage, f, b, lags, *how, outs=1)
     check_interpreted(pack, rho, axis, np.empty_like(f), outs=1)
     block = np.empty(f.shape[1:])
     check_interpreted(pack_block, rho, axis, len(f) - 1, block, outs=1)
@@ -299,7 +307,7 @@ def test_block_kernels_interpreted(n, periodic):
     stage[n // 2, 1] = 0.0
     inverse, out = np.zeros((2, n, WIDTH))
     for rate in (0.2, 5.0):  # lags below and beyond half a step
-        how = (rho, stage, f, b, 2 * f, 2 * b, lag, rate, inverse, out)
+        how = (rho, stage, f, b, lag, rate, inverse, out)
         check_interpreted(weigh_block, *how, outs=2)
     check_interpreted(solve_block, rho, f, b, 5.0, periodic, inverse, out, outs=1)
     if periodic and n > 2:
@@ -651,11 +659,11 @@ def test_solves_keep_mass_and_sign(n, m, periodic, magnitude, seed):
     assert (np.abs(after - before) <= 20 * n * ULP * before).all()
 
 
-def weighed(rho, stage, f, b, f2, b2, lag, dt):
+def weighed(rho, stage, f, b, lag, dt):
     """The first end's part of each rate, 1/2 + lag / dt, weighted for the cell that it leaves.
 
     What it has more than all is taken from the later end, by a rate the other way: the flux of
-    the stage through the face, ``(first - 1) (b2 y_above - f2 y_below)``, is what they give.
+    the stage through the face, ``(first - 1) (b y_above - f y_below)``, is what they give.
     """
     down, up = np.empty((2, *rho.shape))
     for i, j in np.ndindex(rho.shape):
@@ -664,36 +672,36 @@ def weighed(rho, stage, f, b, f2, b2, lag, dt):
         first = 0.5 + lag[i, j] / dt
         later, surplus = max(1 - first, 0.0), max(first - 1, 0.0)
         y = stage[i, j], stage[k, j]
-        down[i, j] = first * f[i, j] * leave[0] + later * f2[i, j]
-        up[i, j] = first * b[i, j] * leave[1] + later * b2[i, j]
-        down[i, j] += surplus * b2[i, j] * y[1] / y[0] if y[0] else 0.0
-        up[i, j] += surplus * f2[i, j] * y[0] / y[1] if y[1] else 0.0
+        down[i, j] = first * f[i, j] * leave[0] + later * f[i, j]
+        up[i, j] = first * b[i, j] * leave[1] + later * b[i, j]
+        down[i, j] += surplus * b[i, j] * y[1] / y[0] if y[0] else 0.0
+        up[i, j] += surplus * f[i, j] * y[0] / y[1] if y[1] else 0.0
     return down, up
 
 
 @pytest.mark.parametrize("lagging", [0.0, 1.0, 30.0])
 def test_patankar_rates_against_their_formula(lagging):
-    """(A[rho] rho / y + A[y]) / 2 without lags, for lags below and beyond half a step."""
+    """A (rho / y + 1) / 2 without lags, for lags below and beyond half a step."""
     rng = np.random.default_rng(14)
-    rho, stage, f, b, f2, b2, lag = rng.random((7, 5, WIDTH)) + 0.1
+    rho, stage, f, b, lag = rng.random((5, 5, WIDTH)) + 0.1
     stage[2, 1] = 0.0
     down, up = np.empty((2, 5, WIDTH))
-    weigh_block(rho, stage, f, b, f2, b2, lagging * lag, 1 / 2.0, down, up)
-    exact = weighed(rho, stage, f, b, f2, b2, lagging * lag, 2.0)  # exact quotients
+    weigh_block(rho, stage, f, b, lagging * lag, 1 / 2.0, down, up)
+    exact = weighed(rho, stage, f, b, lagging * lag, 2.0)  # exact quotients
     np.testing.assert_allclose((down, up), exact, rtol=8 * ULP)
 
 
 def test_a_lagging_flux_is_the_sum_of_both_ends():
     """Weighted rates move ``first F[rho] + (1 - first) F[y]`` when the result is the stage."""
     rng = np.random.default_rng(15)
-    rho, stage, f, b, f2, b2, lag = rng.random((7, 5, WIDTH)) + 0.1
+    rho, stage, f, b, lag = rng.random((5, 5, WIDTH)) + 0.1
     down, up = np.empty((2, 5, WIDTH))
-    weigh_block(rho, stage, f, b, f2, b2, lag, 2.0, down, up)
+    weigh_block(rho, stage, f, b, lag, 2.0, down, up)
     first = 0.5 + 2.0 * lag
     assert (first > 1).any()
     assert (first < 1).any()
     above, later_above = np.roll(rho, -1, axis=0), np.roll(stage, -1, axis=0)
-    flux = first * (f * rho - b * above) + (1 - first) * (f2 * stage - b2 * later_above)
+    flux = first * (f * rho - b * above) + (1 - first) * (f * stage - b * later_above)
     np.testing.assert_allclose(down * stage - up * later_above, flux, rtol=1e-12, atol=1e-14)
 
 
@@ -701,7 +709,7 @@ def test_a_lagging_flux_is_the_sum_of_both_ends():
 @pytest.mark.parametrize("m", [1, WIDTH + 5])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_both_stages_against_dense(n, periodic, m, axis):
-    """Each line by dense solves; with the rates of the start in both stages, or with others."""
+    """Each line by dense solves; after a stage with the same rates, or with others."""
     rho, f, b = on_lines(n, m, periodic, n)
     _, f2, b2 = on_lines(n, m, periodic, n + 1)
     lag, dt = 0.3 * np.random.default_rng(n).random((n, m)), 0.7
@@ -719,12 +727,77 @@ def test_both_stages_against_dense(n, periodic, m, axis):
     plane, same, other = along(rho, axis), *np.empty((2, *along(rho, axis).shape))
     rates = [laid_out(x) for x in (f, b, f2, b2, lag)]
     second_order_step(plane, *rates[:2], rates[4], dt, axis, periodic, same)
-    second_stage(plane, along(stage, axis), *rates, dt, axis, periodic, other)
-    for found, later in ((same, (f, b)), (other, (f2, b2))):
-        exact = stepped(*weighed(rho, stage, f, b, *later, lag, dt), rho)
+    second_stage(plane, along(stage, axis), *rates[2:], dt, axis, periodic, other)
+    for found, both in ((same, (f, b)), (other, (f2, b2))):
+        exact = stepped(*weighed(rho, stage, *both, lag, dt), rho)
         np.testing.assert_allclose(found, along(exact, axis), rtol=1e-10)
     second_order_step(plane, *rates[:2], rates[4], dt, axis, periodic, plane)  # in place
     np.testing.assert_array_equal(plane, same)
+
+
+# -- steps on a line
+
+
+def on_a_line(n, periodic, lags=True):
+    """Grid, a density and two potentials, and what the compiled steps take besides."""
+    grid = (mf.Grid.torus if periodic else mf.Grid.box)(-1.0, 1.0, n)
+    rng = np.random.default_rng(17)
+    rho, phi, later = rng.random(n) + 0.1, *rng.standard_normal((2, n))
+    metric = np.stack([np.zeros(n), np.zeros(n), np.ones(n), np.ones(n)])
+    return grid, (rho, phi, later), (0.3, 1 / grid.volume**2, (periodic, False), lags, metric)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("lags", [False, True])
+def test_steps_on_a_line_interpreted(n, periodic, lags):
+    _, (rho, phi, _), how = on_a_line(n, periodic, lags=lags)
+    given, out = np.zeros((4, 1, n, 1)), np.empty(n)
+    with np.errstate(all="ignore"):
+        check_interpreted(line_rates, phi, *how, given, outs=1)
+        check_interpreted(first_step, rho, phi, *how, 0.7, given, out, outs=2)
+        last = 0.7, 0.05, 0.01, given, out
+        check_interpreted(second_step, rho, 0.9 * rho, phi, *how, *last, outs=2)
+        check_interpreted(second_step, rho, 0.9 * rho, phi, *how, *last, outs=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("name", ["sg", "compact"])
+def test_steps_on_a_line_are_those_along_lines(n, periodic, name):
+    """To the last bit: rates, both stages, the distance between them and the mean lag."""
+    grid, (rho, phi, later), how = on_a_line(n, periodic, lags=name == "compact")
+    built = FLUXES[name].transport(grid, phi, 0.3)
+    given, stage, end = np.zeros((4, 1, n, 1)), *np.empty((2, n))
+    first_step(rho, phi, *how, 0.7, given, stage)
+    exact = built.lag if name == "compact" else np.zeros_like(built.forward)
+    for found, expected in zip(given, (built.forward, built.backward, exact), strict=False):
+        np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(stage, Lines.of(built, 0).euler(rho, 0.7))
+    apart, lag = second_step(rho, stage, later, *how, 0.7, 0.05, 0.0, given, end)
+    built = FLUXES[name].transport(grid, later, 0.3)
+    np.testing.assert_array_equal(end, Lines.of(built, 0).second_stage(rho, stage, 0.7))
+    assert apart == pytest.approx(np.abs(end - stage).sum(), rel=1e-13)
+    assert lag == pytest.approx(built.mean_lag(rho, 0.05), rel=1e-13)
+
+
+def test_rates_on_a_curved_line():
+    """Those of the potential without the volume, scaled, with the volume's growth in the bend."""
+    grid, (_, phi, _), how = on_a_line(40, False)
+    metric = np.random.default_rng(18).random((4, 40)) + 0.5
+    given = np.zeros((3, 1, 40, 1))
+    line_rates(phi, *how[:-1], metric, given)
+    smooth = phi + 0.3 * metric[0]
+    plain = FLUXES["compact"].transport(grid, smooth, 0.3)
+    np.testing.assert_array_equal(given[2, 0], plain.lag[0])
+    bent = compact_faces(grid, smooth, 0.3, metric[1])[0].reshape(plain.lag.shape)[0, :, 0]
+    bare = FLUXES["sg"].transport(grid, smooth, 0.3)
+    for found, rate, scale in (
+        (given[0], bare.forward, metric[2]),
+        (given[1], bare.backward, metric[3]),
+    ):
+        expected = rate[0, :, 0] * scale * bent
+        np.testing.assert_allclose(found[0, :-1, 0], expected[:-1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (WIDTH, WIDTH), (5, 40), (33, 17)])
@@ -1063,6 +1136,21 @@ def test_terms_of_the_entropy():
     np.testing.assert_allclose(found, expected, rtol=1e-15, atol=0)
 
 
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_sums_of_a_line(n):
+    rho = np.random.default_rng(n).random(n)
+    rho[n // 2] = 0.0
+    check_interpreted(line_sums, rho, 1e-300, outs=0)
+    total, lowest, entropy = line_sums(rho, 1e-300)
+    assert total == pytest.approx(math.fsum(rho), rel=1e-15)
+    assert lowest == 0.0
+    exact = math.fsum(x * math.log(x) for x in rho if x)
+    assert entropy == pytest.approx(exact, rel=1e-13)
+    for place in range(min(n, 3)):
+        rho[place] = np.nan
+        assert np.isnan(line_sums(rho, 1e-300)[1])
+
+
 @given(st.floats(-708.0, 0.0))
 @PROPERTY
 def test_parts_of_exponentials(y):
@@ -1145,6 +1233,19 @@ def test_ridges_against_numpy(neurons, is_logistic):
     pull_ridges(values, x, residual, is_logistic, gradient)
     np.testing.assert_allclose(values, exact, atol=1e-15)
     np.testing.assert_allclose(gradient, x.T @ (slope * residual[:, None]), atol=1e-14)
+
+
+@pytest.mark.parametrize(("rows", "cells"), [(1, 1), (3, 5), (12, 300)])
+def test_squares_against_numpy(rows, cells):
+    rng = np.random.default_rng(9)
+    features, rho = rng.standard_normal((rows, cells)), rng.random(cells)
+    targets, weights = rng.standard_normal((2, rows))
+    gap = 0.1 * features @ rho - targets
+    for version in (squares, interpreted(squares)):
+        potential = np.full(cells, np.nan)
+        risk = version(features, targets, weights, (0.1, 0.5), rho, potential)
+        assert risk == pytest.approx(0.5 * weights @ gap**2, rel=1e-12)
+        np.testing.assert_allclose(potential, weights * gap @ features, rtol=0, atol=1e-13 * rows)
 
 
 # -- folded sums

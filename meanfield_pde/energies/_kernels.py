@@ -146,3 +146,32 @@ def bumps(x: Array, sides: Array, factor: float, out: Array) -> None:
                 row[k] += (place - side[k]) ** 2
         for k in range(len(row)):
             row[k] = decay(factor * row[k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+def squares(
+    features: Array,
+    targets: Array,
+    weights: Array,
+    factors: tuple[float, float],
+    rho: Array,
+    out: Array,
+) -> float:
+    """Risk ``factor sum_i w_i (m_i - y_i)^2``, ``m_i = volume sum_K S_iK rho_K``, on a line.
+
+    ``factors`` are volume and factor; ``out`` is the potential. Products of matrices take longer to
+    call than these loops where there are some thousand features.
+    """
+    volume, factor = factors
+    out[:] = 0.0
+    risk = 0.0
+    for i in range(len(features)):
+        row, total = features[i], 0.0
+        for k in range(len(rho)):
+            total += row[k] * rho[k]
+        gap = volume * total - targets[i]
+        charge = 2.0 * factor * weights[i] * gap
+        risk += weights[i] * gap * gap
+        for k in range(len(rho)):
+            out[k] += charge * row[k]
+    return factor * risk

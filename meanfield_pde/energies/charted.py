@@ -21,6 +21,10 @@ from meanfield_pde.measures.check import Array
 
 MOST_ANGLES = 1024
 """Nodes of the rule for the angle beyond which a unit is too rough."""
+CHUNK = 1_000_000
+"""Values of a unit that are held at once."""
+FEW = 64
+"""Data of which none are looked for that have the length of others."""
 ACCURACY = 1e-11
 """Change of a mean over the angle, by twice the nodes, that is taken for rounding."""
 
@@ -73,10 +77,20 @@ class ZonalUnit(Unit):
 
     def features(self, x: Array, z: Array) -> Array:
         """Mean over the angle between x and z of the features; z (m, 1) holds radii."""
-        turned = _first_axis(x)
-        _, first, copies = np.unique(turned[:, 0].round(12), return_index=True, return_inverse=True)
-        few, nodes = turned[first], zip(self.weights, self._directions, strict=True)
-        return np.asarray(sum(w * self.unit.features(few, z * u) for w, u in nodes))[copies]
+        few, copies = _first_axis(x), None
+        if len(x) > FEW:
+            _, first, copies = np.unique(
+                few[:, 0].round(12), return_index=True, return_inverse=True
+            )
+            few = few[first]
+        size = max(1, CHUNK // (len(few) * len(z) * self.outputs))
+        mean = np.zeros((len(few), len(z), self.outputs))
+        for part in (slice(k, k + size) for k in range(0, len(self.weights), size)):
+            directions, weights = self._directions[part], self.weights[part]
+            places = (directions[:, None] * z).reshape(-1, self.dim)
+            values = self.unit.features(few, places).reshape(len(few), len(weights), -1)
+            mean += (weights @ values).reshape(mean.shape)
+        return mean if copies is None else mean[copies]
 
     def pullback(self, x: Array, z: Array, residual: Array) -> Array:
         """Differentiate the mean in the radius."""
@@ -155,13 +169,16 @@ def merged_by_length(data: Data) -> Data:
     """
     lengths = np.sqrt((data.x * data.x).sum(axis=1, keepdims=True))
     keys = np.concatenate([lengths, data.y], axis=1).round(12)
-    _, first, copies = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    weights = np.bincount(copies.ravel(), data.weights).astype(np.float64)
+    order = np.lexsort(keys.T[::-1])
+    starts = np.append(True, (np.diff(keys[order], axis=0) != 0).any(axis=1))
+    first, weights = order[starts], np.add.reduceat(data.weights[order], np.flatnonzero(starts))
     return Data(data.x[first], data.y[first], weights, data.period)
 
 
 def gegenbauer(dim: int, count: int) -> tuple[Array, Array]:
     """Cosines and weights of the angle between a fixed and a uniform direction in R^dim."""
+    if dim == 2:  # equal angles
+        return np.cos(np.pi * (np.arange(count) + 0.5) / count), np.full(count, 1.0 / count)
     cosines, weights = scipy.special.roots_jacobi(count, 0.5 * (dim - 3), 0.5 * (dim - 3))
     return cosines, weights / weights.sum()
 
@@ -177,13 +194,12 @@ def _first_axis(x: Array) -> Array:
 
 
 def _require_rotations(unit: Unit, x: Array, reach: float) -> None:
-    from scipy.stats import ortho_group  # a fifth of a second, which most solves can do without
-
     rng = np.random.default_rng(0)
     dim = x.shape[1]
     z = reach / np.sqrt(dim) * rng.standard_normal((16, dim))
-    turn = ortho_group.rvs(dim, random_state=rng)
-    here, there = unit.features(x, z), unit.features(x @ turn.T, z @ turn.T)
+    normal = rng.standard_normal((dim, 1))
+    turn = np.eye(dim) - 2 * normal @ normal.T / (normal**2).sum()  # reflections generate O(D)
+    here, there = unit.features(x, z), unit.features(x @ turn, z @ turn)
     gap = float(np.abs(here - there).max())
     if gap > 1e-10 * (1 + float(np.abs(here).max())):
         raise ValueError(

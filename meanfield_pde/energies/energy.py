@@ -10,7 +10,7 @@ averages: that is where matrices and transforms are prepared, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -302,20 +302,22 @@ class SumFunctional(Functional):
 
     def potential(self, rho: Array) -> Array:
         """First variation at the cell centres."""
-        return self._added(part.potential(rho) for _, part in self._moving)
+        return self._added([part.potential(rho) for _, part in self._moving])
 
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both at once."""
-        value = folded_sum(self._fixed * rho) * self.grid.volume
-        pairs = [part.value_and_potential(rho) for _, part in self._moving]
-        value += sum(f * its for (f, _), (its, _) in zip(self._moving, pairs, strict=True))
-        return value, self._added(potential for _, potential in pairs)
+        value, potentials = folded_sum(self._fixed * rho) * self.grid.volume, []
+        for factor, part in self._moving:
+            its, potential = part.value_and_potential(rho)
+            value += factor * its
+            potentials.append(potential)
+        return value, self._added(potentials)
 
     def secant(self, start: Array, end: Array, sign: float = 1.0) -> Array:
         """Potential averaged over a step."""
-        return self._added(part.secant(start, end, sign * f) for f, part in self._moving)
+        return self._added([part.secant(start, end, sign * f) for f, part in self._moving])
 
-    def _added(self, potentials: Iterable[Array]) -> Array:
+    def _added(self, potentials: list[Array]) -> Array:
         """Weighted sum of the moving terms' potentials and what is fixed, without temporaries."""
         total = None
         for (factor, _), potential in zip(self._moving, potentials, strict=True):

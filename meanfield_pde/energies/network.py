@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from meanfield_pde.energies import _kernels
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Functional
-from meanfield_pde.energies.loss import Loss
+from meanfield_pde.energies.loss import Loss, Squared
 from meanfield_pde.energies.separable import Places
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
+
+FEW = 50_000
+"""Features on a line up to which a compiled loop is faster than products of matrices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +81,16 @@ class NetworkFunctional(Functional):
 
     def potential(self, rho: Array) -> Array:
         """First variation at the cell centres."""
+        if self._squares is not None:
+            return self.value_and_potential(rho)[1]
         return self._pull(self.loss.gradient(self.predict(rho), self.data.y))
 
     def value_and_potential(self, rho: Array) -> tuple[float, Array]:
         """Both from one prediction."""
+        if self._squares is not None:
+            potential = np.empty(rho.shape)
+            risk = _kernels.squares(*self._squares, rho, potential)
+            return risk + self.offset, potential
         outputs = self.predict(rho)
         return self._mean_loss(outputs), self._pull(self.loss.gradient(outputs, self.data.y))
 
@@ -104,6 +115,17 @@ class NetworkFunctional(Functional):
             return matrix.reshape(n * q, n * q)
         lift = self.lift.reshape(n, q, -1)
         return np.asarray(np.einsum("iqr,ips,iqp->rs", lift, lift, blocks, optimize=True))
+
+    @cached_property
+    def _squares(self) -> tuple[Array, Array, Array, tuple[float, float]] | None:
+        """What the compiled loop for squares takes, on a line with few features."""
+        few = self.grid.dim == 1 and self.features.size <= FEW
+        if not isinstance(self.loss, Squared) or not few:
+            return None
+        features = self.features if self.lift is None else self.lift @ self.features
+        weights = np.repeat(self.data.weights, self.data.outputs)
+        factors = self.grid.volume, float(self.loss.factor)
+        return np.ascontiguousarray(features), self.data.y.ravel(), weights, factors
 
     def _mean_loss(self, outputs: Array) -> float:
         return float(self.data.weights @ self.loss.value(outputs, self.data.y)) + self.offset

@@ -139,7 +139,7 @@ def radial_matrix(function: Function, grid: Grid) -> Array:
             f"interaction must depend on |z - z'| alone on the radius, got values "
             f"{np.abs(here - there).max():.2g} apart; solve in the whole space"
         )
-    radii = grid.axes[0]
+    radii = grid.nodes[:, 0]
     some = radii[np.unique(np.linspace(0, len(radii) - 1, 24).astype(int))]
     if (count := _settled_count(function, chart.dim, some)) is not None:
         return _means(function, chart.dim, radii, _angles(chart.dim, count))

@@ -114,14 +114,18 @@ class Risk(Energy):
             risk = self._charted(grid)
             if isinstance(grid.chart, Radius):
                 risk = replace(risk, data=merged_by_length(risk.data))
-            return risk.discretise(replace(grid, chart=None))
+            return risk._on(grid)
+        return self._on(grid)
+
+    def _on(self, grid: Grid) -> Functional:
+        """Compute the features of every cell, whose units are given in the grid's coordinates."""
         self.unit.check_dimensions(self.data.dim, grid.dim)
         few = self.data.x[:: max(1, self.data.size // 16)]
         require_periodic("unit", lambda z: np.moveaxis(self.unit.features(few, z), 0, 1), grid)
         found = self._skeleton(grid)
         chosen = None if found is None else found.rows
         rows = self.data.size * self.data.outputs if chosen is None else len(chosen)
-        points, (places, error) = grid.places.reshape(-1, grid.dim), self._separated(grid, found)
+        points, (places, error) = _points(grid), self._separated(grid, found)
         if places is not None:
             points = points[places.cells]
         if rows * len(points) > MAX_FEATURES:
@@ -162,7 +166,7 @@ class Risk(Energy):
         error = 0.0 if found is None else found.error
         if grid.dim != 2 or not self.rank_tolerance or rows * grid.size < WORTH_SEPARATING:
             return None, error
-        points, roots = grid.places.reshape(-1, grid.dim), self._roots
+        points, roots = _points(grid), self._roots
         data = np.arange(rows) if found is None else found.rows
 
         def values(functions: Indices, cells: Indices) -> Array:
@@ -231,7 +235,7 @@ class Risk(Energy):
         few = rows < WORTH_FACTORING or rows * grid.size < WORTH_A_SKELETON
         if few or not self.rank_tolerance:
             return None
-        points, roots = grid.places.reshape(-1, grid.dim), self._roots
+        points, roots = _points(grid), self._roots
 
         def columns(cells: Indices) -> Array:
             return roots * self._rows(points[cells])
@@ -246,10 +250,9 @@ class Risk(Energy):
 
     def predict(self, mu: Measure) -> Array:
         """Return the outputs ``Phi_mu(x_i)`` of the network at the data, shape (n, outputs)."""
-        if isinstance(mu, Density) and mu.grid.symmetric_chart is not None:
-            return self._charted(mu.grid).predict(Density(replace(mu.grid, chart=None), mu.values))
         if isinstance(mu, Density):
-            mu = Cloud(mu.grid.places.reshape(-1, mu.grid.dim), mu.masses.ravel())
+            risk = self if mu.grid.symmetric_chart is None else self._charted(mu.grid)
+            return risk.predict(Cloud(_points(mu.grid), mu.masses.ravel()))
         self.unit.check_dimensions(self.data.dim, mu.dim)
         return self._outputs(self.data.x, mu)
 
@@ -321,6 +324,12 @@ class Risk(Energy):
     def _chunks(self, rows: int, cloud: Cloud) -> list[slice]:
         size = max(1, CHUNK // (rows * self.unit.outputs * cloud.dim))
         return [slice(k, k + size) for k in range(0, cloud.size, size)]
+
+
+def _points(grid: Grid) -> Array:
+    """Points (cells, dim) at which units are computed: of Z, or of a chart that is in the unit."""
+    points = grid.places if grid.symmetric_chart is None else grid.nodes
+    return points.reshape(-1, grid.dim)
 
 
 @dataclass(frozen=True, eq=False)

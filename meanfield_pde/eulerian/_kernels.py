@@ -98,6 +98,7 @@ def compact_rates(
     scale: float,
     periodic: bool,
     mirror: bool,
+    spread: Array,
     forward: Array,
     backward: Array,
     lag: Array,
@@ -105,7 +106,8 @@ def compact_rates(
     """Turn Scharfetter-Gummel rates into those of the compact flux, in place, and fill ``lag``.
 
     Beside a wall the bend is twice the one-sided one; behind a mirror at the lower end of the lines
-    there is the image of what is before it.
+    there is the image of what is before it. ``spread`` (n) is what a difference at each face adds
+    to the bend: 2 h times the growth of the faces' area, 0 where lines are straight.
     """
     blocks, n, m = phi.shape
     inverse = 1.0 / beta if beta > 0.0 else 0.0
@@ -120,7 +122,7 @@ def compact_rates(
             for j in range(m):
                 middle = phi[b, up, j] - phi[b, i, j]
                 rise, fall = phi[b, far, j] - phi[b, up, j], phi[b, i, j] - phi[b, low, j]
-                bend = ahead * (rise - middle) + behind * (middle - fall)
+                bend = ahead * (rise - middle) + behind * (middle - fall) + spread[i] * middle
                 factor, lag[b, i, j] = compact_face(
                     middle, bend, beta, inverse, square, min(forward[b, i, j], backward[b, i, j])
                 )

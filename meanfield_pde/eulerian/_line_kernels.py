@@ -150,7 +150,7 @@ def second_order_step(
         f, g = forward[b], backward[b]
         pack_block(rho, axis, b, start)
         solve_block(start, f, g, dt, periodic, inverse, stage)
-        weigh_block(start, stage, f, g, f, g, lag[b], 1.0 / dt, down, up)
+        weigh_block(start, stage, f, g, lag[b], 1.0 / dt, down, up)
         solve_block(start, down, up, dt, periodic, inverse, stage)
         unpack_block(stage, axis, b, out)
 
@@ -161,33 +161,20 @@ def second_stage(
     stage: Array,
     forward: Array,
     backward: Array,
-    later_forward: Array,
-    later_backward: Array,
     lag: Array,
     dt: float,
     axis: int,
     periodic: bool,
     out: Array,
 ) -> None:
-    """Second stage of MPRK22 along every line of a plane, with the stage's own rates."""
+    """Second stage of MPRK22 along every line of a plane."""
     shape = forward.shape[1:]
     start, end, inverse = np.empty(shape), np.empty(shape), np.empty(shape)
     down, up = np.empty(shape), np.empty(shape)
     for b in range(len(forward)):
         pack_block(rho, axis, b, start)
         pack_block(stage, axis, b, end)
-        weigh_block(
-            start,
-            end,
-            forward[b],
-            backward[b],
-            later_forward[b],
-            later_backward[b],
-            lag[b],
-            1.0 / dt,
-            down,
-            up,
-        )
+        weigh_block(start, end, forward[b], backward[b], lag[b], 1.0 / dt, down, up)
         solve_block(start, down, up, dt, periodic, inverse, end)
         unpack_block(end, axis, b, out)
 
@@ -198,8 +185,6 @@ def weigh_block(
     stage: Array,
     forward: Array,
     backward: Array,
-    later_forward: Array,
-    later_backward: Array,
     lag: Array,
     rate: float,
     down: Array,
@@ -208,7 +193,7 @@ def weigh_block(
     """Rates of the second solve of MPRK22: a mean of both ends, the first end weighted.
 
     Each end has half of the flux, and the first one ``lag / dt`` more; rate = 1 / dt. Where the
-    first end has more than all of it, the later rates count negative: as rates the other way,
+    first end has more than all of it, the later one counts negative: as rates the other way,
     carried by the cell that they fill. A cell whose density underflowed in the stage gives
     nothing away, whatever its weight.
     """
@@ -228,19 +213,17 @@ def weigh_block(
             first = 0.5 + lag[i, j] * rate
             later = max(1.0 - first, 0.0)
             beyond = max(beyond, first)
-            fixed = later * later_forward[i, j]
-            down[i, j] = first * forward[i, j] * share[below, j] + fixed
-            fixed = later * later_backward[i, j]
-            up[i, j] = first * backward[i, j] * share[above, j] + fixed
+            down[i, j] = (first * share[below, j] + later) * forward[i, j]
+            up[i, j] = (first * share[above, j] + later) * backward[i, j]
         if beyond <= 1.0:
             continue
         for j in range(m):
             surplus = max(lag[i, j] * rate - 0.5, 0.0)
             here, there = stage[i, j], stage[k, j]
             if here > 1e-300:
-                down[i, j] += surplus * later_backward[i, j] * (there / here)
+                down[i, j] += surplus * backward[i, j] * (there / here)
             if there > 1e-300:
-                up[i, j] += surplus * later_forward[i, j] * (here / there)
+                up[i, j] += surplus * forward[i, j] * (here / there)
 
 
 @njit(cache=True, error_model="numpy")

@@ -16,7 +16,7 @@ import numpy as np
 
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import Line, cost, lines_of
-from meanfield_pde.eulerian.flux import FLUXES, Compact, Flux, Generator
+from meanfield_pde.eulerian.flux import FLUXES, Flux, Generator
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
@@ -78,8 +78,9 @@ def choose(
         If a name is unknown, the two do not go together, or dt cannot be stable.
     """
     plain = Equation(*problem, fluxes["sg"], frozen)
-    compact = replace(plain, flux=Compact())
-    share = share_above(UNRESOLVED, plain, rho)
+    compact = replace(plain, flux=fluxes.get("compact", plain.flux))
+    slopes = steepest(plain, rho)
+    share = share_above(UNRESOLVED, plain.beta, slopes, rho)
     wanted = fluxes.get("rl" if share > SHARE else "sg", plain.flux)
     equation = replace(plain, flux=pick("flux", flux, fluxes, Flux, wanted))
     bound = STEPPERS["heun"].limit(State(equation, rho))
@@ -88,7 +89,7 @@ def choose(
         f"{share:.1%} of the mass sees a cell Peclet number above {UNRESOLVED:g}",
         f"explicit steps are bounded by {bound:.2g}, about {count:.0f} in all",
     ]
-    shares = [share_above(limit, plain, rho) for limit in (UNEVEN, STEEP)]
+    shares = [share_above(limit, plain.beta, slopes, rho) for limit in (UNEVEN, STEEP)]
     if (flux != "auto" and not equation.flux.linear) or (dt is not None and dt <= bound):
         name = "heun"
     elif dt is not None:
@@ -188,13 +189,18 @@ def pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) ->
     return known[given]
 
 
-def share_above(limit: float, equation: Equation, rho: Array) -> float:
-    """Share of the mass in cells with a face at which |q| > limit (any drift at beta = 0)."""
-    phi = equation.energy.potential(rho)
-    above = np.zeros(rho.shape, dtype=bool)
+def steepest(equation: Equation, rho: Array) -> Array:
+    """Largest ``|dPhi|`` at a face of each cell, in the direction of axes that move."""
+    phi, largest = equation.energy.potential(rho), np.zeros(rho.shape)
     for axis in equation.moving:
-        steep = np.abs(np.roll(phi, -1, axis=axis) - phi) > limit * equation.beta
+        differences = np.abs(np.roll(phi, -1, axis=axis) - phi)
         if not equation.grid.wraps[axis]:  # no face leads from the last cell to the first
-            np.moveaxis(steep, axis, 0)[-1] = False
-        above |= steep | np.roll(steep, 1, axis=axis)
-    return float(rho[above].sum() / rho.sum())
+            np.moveaxis(differences, axis, 0)[-1] = 0.0
+        for side in (differences, np.roll(differences, 1, axis=axis)):
+            np.maximum(largest, side, out=largest)
+    return largest
+
+
+def share_above(limit: float, beta: float, slopes: Array, rho: Array) -> float:
+    """Share of the mass in cells at which |q| > limit (any drift at beta = 0)."""
+    return float(rho[slopes > limit * beta].sum() / rho.sum())

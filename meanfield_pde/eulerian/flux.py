@@ -34,7 +34,9 @@ multiplied by :math:`1 + h^2 \Phi'' / (12 \beta)`. The rest is :math:`\epsilon` 
 :math:`A \rho`, with :math:`\epsilon = h^2 / (12 \beta)`: the discrete generator is :math:`A +
 \epsilon A^2`. Such an error is one in time, and a stepper takes it away by letting the flux lag
 by :math:`\epsilon`, with no wider stencil: what is left is of fourth order in h for point values,
-and the stationary states are the same. For larger Peclet numbers the lag of a face is
+and the stationary states are the same. It is the density that lags, in the potential of the step's
+middle: with a potential that lagged as well the order of a flow whose potential moves would be two.
+For larger Peclet numbers the lag of a face is
 
 .. math:: \epsilon = \frac{h^2}{\beta} \frac{(q/2) \coth(q/2) - 1}{q^2}
    = \frac{\text{excess diffusion}}{(\Phi')^2},
@@ -56,7 +58,7 @@ import numpy as np
 import scipy
 
 from meanfield_pde.eulerian import _kernels, _line_kernels
-from meanfield_pde.measures.chart import Mirrors
+from meanfield_pde.measures.chart import Mirrors, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -209,7 +211,10 @@ def mean_lag(lag: Array, rho: Array, most: float, at_mirror: tuple[float, float]
 
 @dataclass(frozen=True)
 class Ends:
-    """What is beyond the ends of lines: the other end, or at the lower one the mirror's image."""
+    """What is beyond the ends of lines: the other end, or at the lower one the mirror's image.
+
+    The centre of the plane mirrors its radius.
+    """
 
     periodic: bool
     mirror: bool
@@ -217,8 +222,10 @@ class Ends:
 
 def ends_of(grid: Grid, axis: int) -> Ends:
     """Return what is beyond the ends of the lines along an axis of a grid."""
-    mirror = isinstance(grid.chart, Mirrors) and axis in grid.chart.axes
-    return Ends(grid.wraps[axis], mirror)
+    chart = grid.chart
+    mirror = isinstance(chart, Mirrors) and axis in chart.axes
+    centre = isinstance(chart, Radius) and chart.size == 2 and grid.lower[0] == 0
+    return Ends(grid.wraps[axis], mirror or centre)
 
 
 def mirror_lag(grid: Grid, beta: float) -> tuple[float, float]:
@@ -260,6 +267,10 @@ class LinearFlux(Flux):
         The potential phi and all rates have shape (blocks, n, m), their lines along the middle.
         """
 
+    def metric(self, grid: Grid) -> Array | None:
+        """Metric of a line (see `_step_kernels`); None for rates of another kind."""
+        return None
+
     def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
         """Rates (and lags) of all faces."""
         phi = _with_two_axes(grid, potential)
@@ -292,6 +303,10 @@ class ScharfetterGummel(LinearFlux):
         scale = 1.0 / (spacing * spacing)
         _kernels.scharfetter_gummel_rates(phi, beta, scale, ends.periodic, forward, backward)
 
+    def metric(self, grid: Grid) -> Array | None:
+        """Return that of a straight line."""
+        return straight(grid)
+
 
 @dataclass(frozen=True)
 class Compact(LinearFlux):
@@ -309,7 +324,12 @@ class Compact(LinearFlux):
         """Fill the rates down and up the faces of lines, and their lags."""
         ScharfetterGummel().fill(phi, spacing, beta, ends, rates[:2])
         scale = 1.0 / (spacing * spacing)
-        _kernels.compact_rates(phi, beta, scale, ends.periodic, ends.mirror, *rates)
+        spread = np.zeros(phi.shape[1])
+        _kernels.compact_rates(phi, beta, scale, ends.periodic, ends.mirror, spread, *rates)
+
+    def metric(self, grid: Grid) -> Array | None:
+        """Return that of a straight line."""
+        return straight(grid)
 
 
 @dataclass(frozen=True)
@@ -326,6 +346,11 @@ class RatioLimited(Flux):
         weight = np.empty_like(generator.forward)
         _kernels.limited_weights(phi, beta, scale, generator.forward, generator.backward, weight)
         return LimitedTransport(generator, weight)
+
+
+def straight(grid: Grid) -> Array:
+    """Metric of a straight line."""
+    return np.repeat([[0.0], [0.0], [1.0], [1.0]], grid.size, axis=1)
 
 
 def _with_two_axes(grid: Grid, values: Array) -> Array:

@@ -17,6 +17,7 @@ from meanfield_pde.eulerian.choose import (
     UNRESOLVED,
     pick,
     share_above,
+    steepest,
 )
 from meanfield_pde.eulerian.flux import FLUXES, Flux
 from meanfield_pde.eulerian.game_march import GameMarch
@@ -122,8 +123,10 @@ def _choose(
         Equation(rho.grid, FixedFunctional(rho.grid, phi), game.beta, FLUXES["sg"])
         for rho, phi in zip(initial, (matrix.first(q), -matrix.second(p)), strict=True)
     ]
-    plain = list(zip(sides, (p, q), strict=True))
-    shares = [max(share_above(limit, *side) for side in plain) for limit in (UNRESOLVED, STEEP)]
+    plain = [(steepest(side, rho), rho) for side, rho in zip(sides, (p, q), strict=True)]
+    shares = [
+        max(share_above(limit, game.beta, *side) for side in plain) for limit in (UNRESOLVED, STEEP)
+    ]
     outflow = max(side.constant_transport.outflow for side in sides)
     count, few = span * outflow, min(EXPLICIT_STEPS[rho.grid.dim] for rho in initial)
     limited = (isinstance(flux, Flux) and not flux.linear) or flux == "rl"

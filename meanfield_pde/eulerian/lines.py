@@ -99,10 +99,10 @@ class Lines:
         )
         return end
 
-    def second_stage(self, rho: Array, stage: Array, later: Lines, dt: float) -> Array:
-        """Second stage of MPRK22 with the rates of the first here, its own in ``later``."""
+    def second_stage(self, rho: Array, stage: Array, dt: float) -> Array:
+        """Second stage of MPRK22 with these rates, after a first one with any."""
         end = np.empty(rho.shape)
-        rates = self.forward, self.backward, later.forward, later.backward, self.lag
+        rates = self.forward, self.backward, self.lag
         _line_kernels.second_stage(
             _plane(rho), _plane(stage), *rates, dt, self.axis, self.periodic, _plane(end)
         )

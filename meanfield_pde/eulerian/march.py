@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 
@@ -109,9 +110,10 @@ class March:
     smallest: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.rho = np.array(self.rho)
         self.state = State(self.equation, self.rho)
-        self._mass = folded_sum(self.rho)
-        self.smallest = float(self.rho.min())
+        self._mass = self.state.total
+        self.smallest = self.state.lowest
         self._invariant = self.orbits is not None and is_invariant(self.rho, self.orbits)
         self._window = self.rho, self.clock
         self._origin = self.state, self.clock
@@ -185,7 +187,7 @@ class March:
                     f"the positivity bound fell to {limit:.3g}, below the fixed step dt = {dt:g}"
                 )
             dt = min(dt, SAFETY * limit) if self.fixed is None else dt
-        pieces = np.ceil(remaining / dt * (1 - 1e-10))
+        pieces = ceil(remaining / dt * (1 - 1e-10))
         if pieces <= 1:
             return remaining, True
         return (remaining / 2 if pieces == 2 and self.fixed is None else dt), False
@@ -236,27 +238,25 @@ class March:
 
     def _check(self, rho: Array) -> State:
         """Return the new state, or refuse the step."""
-        lowest = float(rho.min())
-        if not lowest >= 0.0:
-            raise StepFailedError(f"a cell reached the density {lowest:.1e}")
         state = State(self.equation, rho)
+        if not state.lowest >= 0.0:
+            raise StepFailedError(f"a cell reached the density {state.lowest:.1e}")
         before = self.state.free_energy
+        rise = state.free_energy - before
         allowed = ENERGY_RISE * max(1.0, abs(before)) if self.equation.dissipative else np.inf
-        if not state.free_energy - before <= allowed:
-            rise = state.free_energy - before
+        if not rise <= allowed:
             raise StepFailedError(f"the free energy rose by {rise:.1e}")
         return state
 
     def _accept(self, taken: Taken) -> None:
-        before, dt = self.state.free_energy, taken.dt
-        rise = (taken.state.free_energy - before) / max(1.0, abs(before))
+        before, dt, state = self.state.free_energy, taken.dt, taken.state
+        rise = (state.free_energy - before) / max(1.0, abs(before))
         self.energy_rise = max(self.energy_rise, rise)
-        self.state, self.rho = taken.state, taken.state.rho
+        self.state, self.rho = state, state.rho
         self.steps += 1
         self.shortest, self.longest = min(self.shortest, dt), max(self.longest, dt)
-        self.smallest = min(self.smallest, float(self.rho.min()))
-        drift = abs(folded_sum(self.rho) - self._mass) / self._mass
-        self.mass_drift = max(self.mass_drift, drift)
+        self.smallest = min(self.smallest, state.lowest)
+        self.mass_drift = max(self.mass_drift, abs(state.total - self._mass) / self._mass)
         if self.fixed is None:
             self._controller, factor = self._controller.accept(taken.ratio)
             proposed = dt * factor

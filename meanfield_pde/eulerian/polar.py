@@ -1,4 +1,4 @@
-r"""The flux on a polar grid, Euclidean or in a lazy metric.
+r"""Fluxes on a polar grid, Euclidean or in a lazy metric, and on the radius of the plane.
 
 On the cells of a polar grid, equal in (r, phi), p = r rho is the mass per dr dphi. The flux of
 ``d_t rho = div(M (rho grad Phi + beta grad rho))`` through a face at r between radii :math:`r_K`
@@ -12,16 +12,39 @@ Scharfetter-Gummel's with the length of the face and the angular mobility m = g^
 or 1/r^2 + 1/(2 lambda^2) in a lazy metric. Faces at r = 0 have no length. Both vanish where p / r
 is proportional to exp(-Phi / beta), so the stationary states are Gibbs states with the cells' own
 areas r h_r h_phi as weights; and the free energy, int p log(p / r) for its entropy, falls.
+
+On the radius of the plane the flux is :math:`F_r`, with potentials at the nodes :math:`n_K^2 =
+r_K^2 + h^2 / 12` (`Radius.nodes`) and :math:`p_K = r_K \rho(n_K)`. Expanded in h it is off by
+
+.. math:: \frac{h^2}{12} \left[F'' - \tfrac{1}{2} \tfrac{F'}{r} + u F' - \left(u' +
+   \tfrac{u}{r}\right) F\right], \quad u = \Phi' / \beta,
+
+the divergence's own h^2 F'' / 24 among it. As p_K stands for :math:`p + \tfrac{h^2}{24} (p/r)'`,
+of which the flux has :math:`\tfrac{h^2}{24} F'/r` more than F, the first three terms are
+:math:`\epsilon = h^2 / (12 \beta)` times the flux of :math:`A p`, a lag; the last goes with the
+factor :math:`1 + \tfrac{h^2}{12 \beta} \Delta \Phi` of the rates. So the compact flux (see `flux`)
+is of fourth order up to r = 0, where it would be of second order with the potential :math:`\Phi -
+\beta \log r` of p, whose differences say little of the logarithm there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from meanfield_pde.eulerian.flux import FLUXES, Flux, Generator, ScharfetterGummel
-from meanfield_pde.measures.chart import Polar
+from meanfield_pde.eulerian import _step_kernels
+from meanfield_pde.eulerian.flux import (
+    FLUXES,
+    Ends,
+    Flux,
+    Generator,
+    LinearFlux,
+    ScharfetterGummel,
+)
+from meanfield_pde.measures.chart import Polar, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.lazy import LazyMetric
@@ -55,6 +78,47 @@ class PolarFlux(Flux):
         return flat
 
 
+@dataclass(frozen=True, eq=False)
+class RadialFlux(LinearFlux):
+    """The flux ``sg`` or ``compact`` on the radius of the plane.
+
+    Parameters
+    ----------
+    grid : Grid
+    lags : bool
+        Whether it is the compact one.
+    """
+
+    grid: Grid
+    lags: bool = False
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What it is in the plane."""
+        return "compact" if self.lags else "sg"
+
+    def fill(
+        self, phi: Array, spacing: float, beta: float, ends: Ends, rates: Sequence[Array]
+    ) -> None:
+        """Fill the rates down and up the faces of the line, for the potential that p has."""
+        filled, scale = np.empty((3, *phi.shape)), 1.0 / (spacing * spacing)
+        how = (False, ends.mirror), self.lags, self._metric
+        _step_kernels.line_rates(phi[0, :, 0], beta, scale, *how, filled)
+        for out, values in zip(rates, filled, strict=False):
+            out[:] = values
+
+    def metric(self, grid: Grid) -> Array:
+        """Logarithms of the radii, and lengths of the faces over the radii beside them."""
+        return self._metric
+
+    @cached_property
+    def _metric(self) -> Array:
+        r, face = self.grid.axes[0], self.grid.faces[0][1:]
+        spread = 2.0 * self.grid.spacing[0] / face
+        # The wall is last, and has no rates.
+        return np.stack([np.log(r), spread, face / r, face / np.roll(r, -1)])
+
+
 def fluxes_on(grid: Grid, metric: LazyMetric | None, flux: str | Flux) -> dict[str, Flux]:
     """Fluxes there are on a grid, by name.
 
@@ -69,6 +133,8 @@ def fluxes_on(grid: Grid, metric: LazyMetric | None, flux: str | Flux) -> dict[s
                 "metric must be left out on a grid that is not polar, got a lazy one, which is "
                 "diagonal in polar coordinates alone; put the initial law on a Grid.polar"
             )
+        if isinstance(grid.chart, Radius) and grid.chart.dim == 2:
+            return {**FLUXES, "sg": RadialFlux(grid), "compact": RadialFlux(grid, lags=True)}
         return FLUXES
     if isinstance(flux, Flux) or flux not in ("auto", "sg"):
         raise ValueError(f"flux must be auto or sg on a polar grid, got {flux!r}; leave it out")

@@ -196,9 +196,11 @@ def solve(
     domain, reduced = None, problem
     if reduce is not None:
         domain, reduced = reduction(problem, reduce)
-    march, reason = _prepare(reduced, flux, stepper, tolerance, dt, symmetry, domain)
-    march.watch = watch(problem.flow.energy, march.equation.grid, march.rho, collapse != "ignore")
-    saved, failure = _march_through(problem, march, times, progress)
+    with one_thread():
+        march, reason = _prepare(reduced, flux, stepper, tolerance, dt, symmetry, domain)
+        stop = collapse != "ignore"
+        march.watch = watch(problem.flow.energy, march.equation.grid, march.rho, stop)
+        saved, failure = _march_through(problem, march, times, progress)
     if symmetry is not None:
         reason += f"; symmetry {symmetry.name} {march.symmetric}"
     densities = tuple(Density(march.equation.grid, state.rho) for state in saved)
@@ -230,7 +232,6 @@ def _refuse_groups(symmetry: Group | None, reduce: Group | None) -> None:
             )
 
 
-@one_thread()
 def _prepare(
     problem: Problem,
     flux: str | Flux,
@@ -277,7 +278,6 @@ def _refuse_mixed(group: Group, moving: tuple[int, ...], dim: int) -> None:
         )
 
 
-@one_thread()
 def _march_through(
     problem: Problem, march: March, times: Array, progress: bool
 ) -> tuple[list[State], str]:

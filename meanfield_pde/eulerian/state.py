@@ -9,9 +9,10 @@ import numpy as np
 
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.flux import Flux, Generator, LinearFlux, Transport
+from meanfield_pde.eulerian.line import LineSteps
 from meanfield_pde.eulerian.lines import Lines, Scratch
 from meanfield_pde.eulerian.reaction import LEAST, Reaction
-from meanfield_pde.measures._kernels import entropy_terms
+from meanfield_pde.measures._kernels import entropy_terms, line_sums
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 from meanfield_pde.measures.order_free import folded_sum
@@ -60,9 +61,11 @@ class Equation:
         return Scratch()
 
     @cached_property
-    def later_scratch(self) -> Scratch:
-        """The same, for rates that are needed beside those of the start."""
-        return Scratch()
+    def line(self) -> LineSteps | None:
+        """Steps on the one line of the grid; None where there are more."""
+        if not isinstance(self.flux, LinearFlux):
+            return None
+        return LineSteps.on(self.grid, self.flux, self.beta)
 
     def lines(self, potential: Array, scratch: Scratch) -> list[Lines]:
         """Rates of a linear flux along the lines of each axis that moves."""
@@ -123,14 +126,31 @@ class State:
         return self.transport
 
     @cached_property
+    def _sums(self) -> tuple[float, float, float]:
+        rho = np.ascontiguousarray(self.rho)
+        if rho.ndim == 1:
+            sums: tuple[float, float, float] = line_sums(rho, LEAST)
+            return sums
+        terms = self.equation.scratch.take("terms", rho.shape)
+        entropy_terms(rho, LEAST, terms)
+        return folded_sum(rho), float(rho.min()), folded_sum(terms)
+
+    @property
+    def total(self) -> float:
+        """Sum of the density over the cells."""
+        return self._sums[0]
+
+    @property
+    def lowest(self) -> float:
+        """Lowest value of the density; NaN where there is one."""
+        return self._sums[1]
+
+    @property
     def free_energy(self) -> float:
         """Energy with its entropy."""
-        entropy = 0.0
-        if self.equation.beta:
-            terms = self.equation.scratch.take("terms", self.rho.shape)
-            entropy_terms(np.ascontiguousarray(self.rho), LEAST, terms)
-            entropy = folded_sum(terms) * self.equation.grid.volume
-        return self._evaluated[0] + self.equation.beta * entropy
+        beta = self.equation.beta
+        entropy = self._sums[2] * self.equation.grid.volume if beta else 0.0
+        return self._evaluated[0] + beta * entropy
 
     @property
     def dissipation(self) -> float:

@@ -17,12 +17,12 @@ that are not quadratic), the order is 1. See `exponential`.
 ``mprk22``: the modified Patankar-Runge-Kutta method of order 2 (Burchard, Deleersnijder and
 Meister 2003; for Fokker-Planck equations Bartel, Lampert and Ranocha 2024): an implicit Euler
 step y with the potential of rho, then :math:`(I - dt \bar A) \rho' = \rho` with :math:`\bar
-A_{KL} = (A_{KL}[\rho] \rho_L / y_L + A_{KL}[y]) / 2`. Both matrices are generators: positive
-and conservative for every dt, with the Gibbs states as fixed points. In 2D the solves run along
-lines, in a symmetrised Strang splitting, with the potential frozen at the mean of its values at
-rho and at y. That the free energy falls is not proven for it; the march checks. Where a flux
-lags by epsilon, the weights of the two ends are 1/2 + epsilon / dt and 1/2 - epsilon / dt (the
-latter may be negative): the mean flux is then that of a time earlier by epsilon.
+A_{KL} = A_{KL} (\rho_L / y_L + 1) / 2` and A of the mean of the potentials of rho and y. Both
+matrices are generators: positive and conservative for every dt, with the Gibbs states as fixed
+points. In 2D the solves run along lines, in a symmetrised Strang splitting. That the free energy
+falls is not proven for it; the march checks. Where a flux lags by epsilon, the weights of the two
+ends are 1/2 + epsilon / dt and 1/2 - epsilon / dt (the latter may be negative): the mean flux is
+then that of a density earlier by epsilon.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import scipy
 from meanfield_pde.eulerian.exponential import cost, exponential
 from meanfield_pde.eulerian.fixed_point import anderson
 from meanfield_pde.eulerian.flux import Generator, mirror_lag
+from meanfield_pde.eulerian.line import LineSteps
 from meanfield_pde.eulerian.lines import Lines, lag_along, mean_of_both
 from meanfield_pde.eulerian.state import Equation as Equation
 from meanfield_pde.eulerian.state import State as State
@@ -198,20 +199,30 @@ class MPRK22(Stepper):
         """Implicit Euler, then the mean of both ends' rates with Patankar's weights."""
         if len(state.equation.moving) == 2:
             return self._by_lines(state, dt, estimate)
+        if state.equation.line is not None:
+            return self._on_line(state, state.equation.line, dt, estimate)
         return self._along_one(state, dt, estimate)
 
+    @staticmethod
+    def _on_line(state: State, line: LineSteps, dt: float, estimate: bool) -> Step:
+        energy, rho = state.equation.energy, np.ascontiguousarray(state.rho)
+        stage, middle = line.first(rho, state.potential, dt), state.potential
+        if not energy.constant:
+            middle = 0.5 * (middle + energy.potential(stage))
+        end, apart, lag = line.second(rho, stage, middle, dt, MOST_LAG * dt)
+        error = _corrected(apart * state.equation.grid.volume, dt, lag)
+        return Step(end, error if estimate else 0.0)
+
     def _along_one(self, state: State, dt: float, estimate: bool) -> Step:
-        equation, rho, (first,) = state.equation, np.ascontiguousarray(state.rho), state.lines
-        stage = first.euler(rho, dt)
-        if equation.energy.constant:
-            end = first.second_order(rho, dt)
-        else:
-            potential = equation.energy.potential(stage)
-            (second,) = equation.lines(potential, equation.later_scratch)
-            end = first.second_stage(rho, stage, second, dt)
+        equation, rho, lines = state.equation, np.ascontiguousarray(state.rho), state.lines
+        stage = lines[0].euler(rho, dt)
+        if not equation.energy.constant:
+            middle = 0.5 * (state.potential + equation.energy.potential(stage))
+            lines = equation.lines(middle, equation.scratch)
+        end = lines[0].second_stage(rho, stage, dt)
         if not estimate:
             return Step(end, 0.0)
-        return Step(end, _error(state, end, stage, dt, self._lag(state, [first], dt)))
+        return Step(end, _error(state, end, stage, dt, self._lag(state, lines, dt)))
 
     def _by_lines(self, state: State, dt: float, estimate: bool) -> Step:
         equation, energy, scratch = state.equation, state.equation.energy, state.equation.scratch
@@ -330,7 +341,11 @@ def implicit_euler(generator: Generator, rho: Array, dt: float) -> Array:
 
 def _error(state: State, rho: Array, stage: Array, dt: float, lag: float) -> float:
     """Error of MPRK22: its stage differs by dt^2 / 2 + dt lag, of which the latter is none."""
-    return _apart(state, rho, stage) * dt / (dt + 2.0 * lag)
+    return _corrected(_apart(state, rho, stage), dt, lag)
+
+
+def _corrected(apart: float, dt: float, lag: float) -> float:
+    return apart * dt / (dt + 2.0 * lag)
 
 
 def _apart(state: State, first: Array, second: Array) -> float:

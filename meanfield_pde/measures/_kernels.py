@@ -120,6 +120,20 @@ def fold_line(values: Array) -> float:
     return total
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def line_sums(rho: Array, least: float) -> tuple[float, float, float]:
+    """Sum, minimum, and sum of ``rho log max(rho, least)`` of a line.
+
+    The minimum is NaN where there is one.
+    """
+    terms, lowest = np.empty_like(rho), np.inf
+    entropy_terms(rho, least, terms)
+    for value in rho:
+        if value < lowest or value != value:
+            lowest = value
+    return fold_line(rho), lowest, fold_line(terms)
+
+
 @njit(cache=True, nogil=True)
 def fold_plane(values: Array) -> float:
     """Sum of a rectangle: both diagonals' ends first, then mirror images, then transposed ones."""

@@ -162,7 +162,8 @@ class Density:
 
         The function is taken as it is: nothing is normalised (see `normalised`). With a chart it is
         a function of the coordinates, and the density one per volume of these; but on a polar grid
-        a density in the plane, a function of its points.
+        a density in the plane, a function of its points. One node a cell is `Grid.nodes`, with the
+        volume of the orbit at the centre: on the radius p = J rho as J at r_K times rho at n_K.
 
         Raises
         ------
@@ -173,6 +174,10 @@ class Density:
         if not callable(function):
             raise ValueError(f"function must be callable, got {function!r}; give a function of z")
         nodes = check.count("nodes", nodes, "5 a dimension is a good number")
+        if nodes == 1 and isinstance(grid.chart, Radius):
+            volume, its = (grid.chart.log_volume(s) for s in (grid.points, grid.nodes))
+            values = check.evaluate("function", function, grid.nodes)
+            return cls(grid, values * np.exp(volume - its))
         x, w = np.polynomial.legendre.leggauss(nodes)
         values = np.zeros(grid.shape)
         half = 0.5 * np.array(grid.spacing)
@@ -221,7 +226,7 @@ class Density:
         On the radius a few points stand for each sphere: only for functions of the second degree,
         or of |z|, is that its mean; for others draw a cloud by `sample`.
         """
-        values = self.grid.average(function, self.grid.points)
+        values = self.grid.average(function, self.grid.nodes)
         result = np.tensordot(self.masses, values, axes=self.grid.dim)
         return float(result) if result.ndim == 0 else result
 

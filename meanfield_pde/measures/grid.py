@@ -185,9 +185,17 @@ class Grid:
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
 
     @cached_property
+    def nodes(self) -> Array:
+        """Coordinates at which functions are taken for each cell, shape ``(*shape, dim)``.
+
+        The centres, but in the radius of the plane (`Radius.nodes`).
+        """
+        return self.points if self.chart is None else self.chart.nodes(self.points, self.spacing)
+
+    @cached_property
     def places(self) -> Array:
-        """A parameter z for each cell centre, shape ``(*shape, ambient_dim)``."""
-        return self.points if self.chart is None else self.chart.place(self.points)
+        """A parameter z for each cell, shape ``(*shape, ambient_dim)``: where its node is."""
+        return self.nodes if self.chart is None else self.chart.place(self.nodes)
 
     @property
     def whole(self) -> Grid | None:
