@@ -7,6 +7,7 @@ import pytest
 import reference
 from reference import refuses
 
+from meanfield_pde.energies import network
 from meanfield_pde.energies import risk as module
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch
@@ -14,9 +15,11 @@ from meanfield_pde.energies.loss import CustomLoss, Huber
 from meanfield_pde.energies.network import NetworkFunctional
 from meanfield_pde.energies.risk import Network, Risk
 from meanfield_pde.energies.unit import Unit
+from meanfield_pde.measures.chart import Chart
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
+from meanfield_pde.measures.group import Group
 
 
 def tanh_ridge(x, z):
@@ -135,9 +138,40 @@ def test_clouds_by_loops(risk, unit, loss, slope, grid):
     check_cloud(risk, unit, loss, slope, grid)
 
 
+@pytest.mark.parametrize("kind", ["plain", "two outputs", "skeleton"])
+def test_few_squares_on_a_line_are_those_of_products_with_matrices(monkeypatch, kind):
+    grid, unit, x = Grid.box(-2, 2, 60), Unit.ridge("tanh"), data(1, np.sin, 9)
+    if kind == "two outputs":
+        grid = Grid.box(-2, 2, 60, chart=Chart.fixed_subspace(Group.swap()))
+        unit, x = Unit.custom(vector_tanh, outputs=2), data(2, np.sin, 9)
+    if kind == "skeleton":
+        x = data(1, lambda x: np.sin(x[:, 0]), 4000)
+    rho = np.random.default_rng(0).exponential(size=60)
+    few = Risk(unit, x, "half_squared").on(grid)
+    assert few._squares is not None
+    assert (few.lift is not None) == (kind == "skeleton")
+    value, potential = few.value_and_potential(rho)
+    np.testing.assert_array_equal(few.potential(rho), potential)
+    monkeypatch.setattr(network, "FEW", 0)
+    slow = Risk(unit, x, "half_squared").on(grid)
+    assert slow._squares is None
+    exact = slow.value_and_potential(rho)
+    assert value == pytest.approx(exact[0], rel=1e-12)
+    np.testing.assert_allclose(potential, exact[1], rtol=0, atol=1e-12 * np.abs(exact[1]).max())
+
+
+network_squares = network._kernels.squares
 BUGS = {
     "weights of the data": (
         (NetworkFunctional, "_pull", lambda s, g: (g.ravel() @ s.features).reshape(s.grid.shape)),
+        (check_density, "half squared in the plane"),
+    ),
+    "weights of squares on a line": (
+        (
+            network._kernels,
+            "squares",
+            lambda s, y, w, how, rho, out: network_squares(s, y, np.ones_like(w), how, rho, out),
+        ),
         (check_density, "squared"),
     ),
     "volume of a cell": (

@@ -295,9 +295,9 @@ def test_b2_asks_for_a_shorter_step_where_one_is_out_of_reach(monkeypatch):
 # -- mprk22
 
 
-def patankar_by_hand(first, second, rho, stage, dt):
-    """(I - dt (A1 diag(rho / y) + A2) / 2) rho' = rho, with dense matrices."""
-    mean = 0.5 * (first * (rho / stage) + second)
+def patankar_by_hand(matrix, rho, stage, dt):
+    """(I - dt A (diag(rho / y) + 1) / 2) rho' = rho, with dense matrices."""
+    mean = 0.5 * matrix * (rho / stage + 1)
     return np.linalg.solve(np.eye(len(rho)) - dt * mean, rho)
 
 
@@ -310,8 +310,9 @@ def test_mprk22_on_a_line_against_dense(grid, dt):
         equation, rho = equation_of(total, grid), start(grid)
         first = dense(equation, equation.energy.potential(rho))
         stage = np.linalg.solve(np.eye(grid.size) - dt * first, rho)
-        second = dense(equation, equation.energy.potential(stage))
-        exact = patankar_by_hand(first, second, rho, stage, dt)
+        potentials = [equation.energy.potential(law) for law in (rho, stage)]
+        middle = dense(equation, sum(potentials) / 2)
+        exact = patankar_by_hand(middle, rho, stage, dt)
         step = STEPPERS["mprk22"].step(State(equation, rho), dt, estimate=True)
         np.testing.assert_allclose(
             step.rho, exact, rtol=1e-9
@@ -332,7 +333,7 @@ def line_generator(grid, potential, beta, axis):
 
 def sweep_by_hand(matrix, rho, dt):
     stage = np.linalg.solve(np.eye(len(rho)) - dt * matrix, rho)
-    return patankar_by_hand(matrix, matrix, rho, stage, dt)
+    return patankar_by_hand(matrix, rho, stage, dt)
 
 
 @pytest.mark.parametrize("grid", [PLANE, TORUS], ids=["plane", "torus"])
@@ -381,10 +382,11 @@ def test_mprk22_lets_fluxes_lag(grid, dt):
         phi = equation.energy.potential(rho)
         first = compact_matrix(grid, phi, beta)
         stage = np.linalg.solve(np.eye(grid.size) - dt * first, rho)
-        later = compact_matrix(grid, equation.energy.potential(stage), beta)
-        lag = compact_faces(grid, phi, beta)[1][0]
+        middle = 0.5 * (phi + equation.energy.potential(stage))
+        later = compact_matrix(grid, middle, beta)
+        lag = compact_faces(grid, middle, beta)[1][0]
         share = 0.5 + lag / dt
-        mean = faces_weighted(first, share) * (rho / stage)
+        mean = faces_weighted(later, share) * (rho / stage)
         mean = mean + faces_weighted(later, np.maximum(1 - share, 0))
         # What the later end takes from a cell, the cell it would fill gives: (A_ij y_j) / y_i.
         surplus = faces_weighted(later, np.maximum(share - 1, 0))
