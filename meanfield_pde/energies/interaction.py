@@ -134,11 +134,8 @@ class Interaction(Energy):
         """
         self._require_even(grid, axes)
         quadrant = [np.arange(float(n)) for n in grid.cells]
-        kernel = self._at_steps(quadrant, np.array(grid.spacing))
-        for axis in range(grid.dim):
-            others = (slice(None),) * axis
-            kernel = np.concatenate([kernel[(*others, slice(None, 0, -1))], kernel], axis)
-        return kernel
+        right = self._at_steps(quadrant, np.array(grid.spacing))
+        return np.pad(right, [(n - 1, 0) for n in grid.cells], mode="reflect")
 
     def _require_even(self, grid: Grid, axes: tuple[int, ...]) -> None:
         """Compare differences with their mirror images.

@@ -1,16 +1,16 @@
 """Densities on a grid: one cell average a cell.
 
 A `Density` stands for the piecewise constant measure ``sum_K rho_K 1_K(z) dz``. Integrals of
-functions are taken with the function at the cell centre, ``sum_K |K| rho_K f(z_K)``: the same
-second-order rule by which the solver couples potentials to densities, so that energies and moments
-are consistent with it.
+functions are taken with the function at the cell centre (`Grid.nodes`), ``sum_K |K| rho_K f(z_K)``:
+the same second-order rule by which the solver couples potentials to densities, so that energies and
+moments are consistent with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,7 @@ class Density:
             return cls(grid, grid.points[..., 0]).normalised()
         return cls(grid, np.full(grid.shape, 1.0 / (grid.size * grid.volume)))
 
-    @property
+    @cached_property
     def mass(self) -> float:
         """Total mass."""
         return order_free_sum(self.values) * self.grid.volume
