@@ -11,6 +11,7 @@ from meanfield_pde.case import case_folder
 from meanfield_pde.case.claim_names import CLAIM_NAMES, GAME_CLAIM_NAMES
 from meanfield_pde.energies.loss import Squared
 from meanfield_pde.energies.set_unit import SetUnit
+from meanfield_pde.measures.chart import Radius
 from meanfield_pde.studies.claims import CLAIMS, GAME_CLAIMS
 from meanfield_pde.studies.closed_forms import known
 from meanfield_pde.studies.game_setting import GameSetting
@@ -120,7 +121,9 @@ def test_claims_have_what_they_need(name):
     risk = risk_of(case)
     has = {"group": case.group is not None, "risk": risk is not None}
     has["lazy metric"] = case.problem.flow.metric is not None
-    has["grid of Z"] = case.problem.initial.grid.symmetric_chart is None
+    grid = case.problem.initial.grid
+    has["grid of Z"] = grid.symmetric_chart is None
+    has["whole orbits"] = not isinstance(grid.chart, Radius) or grid.chart.dim == 2
     has["frozen"] = bool(case.problem.flow.frozen)
     has["diffusion"] = case.problem.flow.energy.beta > 0 and not has["frozen"]
     has["sets"] = risk is not None and isinstance(risk.unit, SetUnit)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from reference import order
+from reference import order, refuses
 
 import meanfield_pde as mf
 from meanfield_pde.eulerian.flux import FLUXES
@@ -160,6 +160,63 @@ def test_order_on_the_radius(name):
     flux, expected = FLUX[name]
     errors = [gap(cells, flux) for cells in CELLS]
     assert order(CELLS, errors) == pytest.approx(expected, abs=0.35), errors
+
+
+def test_one_cell_is_at_rest():
+    grid = disc(1)
+    problem = mf.Problem(
+        mf.GradientFlow(0.5 * mf.Penalty() + BETA * mf.Entropy()), mf.Density.uniform(grid), 1.0
+    )
+    for stepper in ("auto", "mprk22", "b2"):
+        solution = mf.solve(problem, stepper=stepper)
+        np.testing.assert_array_equal(solution.densities[-1].values, problem.initial.values)
+
+
+def test_methods_are_chosen_without_the_logarithm():
+    """It alone has a Peclet number of log 3 at the first face; the fluxes do not see it."""
+    grid = disc(40)
+    problem = mf.Problem(mf.GradientFlow(mf.Entropy()), mf.Density.gaussian(grid, 0.0, 0.3), 0.1)
+    solution = mf.solve(problem, stepper="heun")
+    assert solution.statistics.flux == "sg"
+    assert solution.result.count("0.0% of the mass") == 1
+    sphere = mf.Density.gaussian(disc(40, dim=3), 0.0, 0.3)
+    with_it = mf.solve(mf.Problem(problem.flow, sphere, 0.1), stepper="heun")
+    assert with_it.result.count("0.0% of the mass") == 0
+
+
+def test_drifts_of_rings_are_those_of_the_density():
+    """Differences of the potential in r against the drift of particles all over the rings."""
+    data = mf.Data.gauss_laguerre(8, 16, lambda x: np.exp(-(x**2).sum(-1)))
+    energy = mf.Risk(mf.Unit.bump(), data) + 0.02 * mf.Penalty() + 0.02 * mf.Entropy()
+    problem = mf.Problem(mf.GradientFlow(energy), mf.Density.gaussian(disc(80), 0.0, 0.5), 1.0)
+    assert mf.validate(problem, claims=["one-drift"]).passed
+    ball = mf.Problem(problem.flow, mf.Density.gaussian(disc(80, dim=3), 0.0, 0.5), 1.0)
+    refuses(lambda: mf.validate(ball, claims=["one-drift"]), "one-drift", "whole orbits", "drop")
+
+
+def test_moments_are_compared_at_nodes():
+    grid = disc(24)
+    energy = 0.5 * mf.Penalty() + BETA * mf.Entropy()
+    problem = mf.Problem(mf.GradientFlow(energy), mf.Density.gaussian(grid, 0.0, 0.3), 0.5)
+    solution = mf.solve(problem, save=[0.0, 0.5])
+    report = mf.compare(solution, mf.simulate(problem, 100, seed=0, save=[0.0, 0.5]))
+    found = [row["density"] for row in report.to_dict()["rows"] if row["quantity"] == "mean |z|^2"]
+    exact = [rho.moment(2) / rho.mass for rho in solution.densities]
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [2, 10])
+def test_residuals_fall_on_the_radius(dim):
+    """The logarithm is differentiated exactly: its differences know nothing of it near 0."""
+    left = []
+    for cells in (60, 120):
+        grid = mf.Grid.box(0.0, 8.0, cells, chart=mf.Chart.radius(dim))
+        energy = 0.5 * mf.Penalty() + BETA * mf.Entropy()
+        problem = mf.Problem(mf.GradientFlow(energy), mf.Density.gaussian(grid, 0.0, 0.3), 1.0)
+        solution = mf.solve(problem, save=21, tolerance=1e-5)
+        left.append(float(mf.residual(solution).relative.max()))
+    assert left[1] < 3e-3
+    assert left[0] > 3.5 * left[1]
 
 
 @pytest.mark.parametrize("stepper", ["heun", "mprk22", "b1", "b2"])

@@ -1,6 +1,7 @@
 """Risks of shallow networks: values, potentials and drifts by loops; batches; closed forms."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from meanfield_pde.energies import network
 from meanfield_pde.energies import risk as module
 from meanfield_pde.energies.data import Data
 from meanfield_pde.energies.energy import Batch
-from meanfield_pde.energies.loss import CustomLoss, Huber
+from meanfield_pde.energies.loss import CustomLoss, Huber, Squared
 from meanfield_pde.energies.network import NetworkFunctional
 from meanfield_pde.energies.risk import Network, Risk
 from meanfield_pde.energies.unit import Unit
@@ -158,6 +159,25 @@ def test_few_squares_on_a_line_are_those_of_products_with_matrices(monkeypatch, 
     exact = slow.value_and_potential(rho)
     assert value == pytest.approx(exact[0], rel=1e-12)
     np.testing.assert_allclose(potential, exact[1], rtol=0, atol=1e-12 * np.abs(exact[1]).max())
+
+
+@dataclass(frozen=True)
+class Quartic(Squared):
+    """A user's loss, ``(f - y)^4``: what is compiled for squares is none of its business."""
+
+    quadratic = False
+
+    def value(self, prediction, target):
+        return ((prediction - target) ** 4).sum(-1)
+
+    def gradient(self, prediction, target):
+        return 4 * (prediction - target) ** 3
+
+
+def test_losses_made_of_squares_are_their_own():
+    _, unit, loss, slope, grid = RISKS["custom loss"]
+    risk = Risk(Unit.ridge("tanh"), data(1, lambda x: x[:, 0]), Quartic())
+    check_density(risk, unit, loss, slope, grid)
 
 
 network_squares = network._kernels.squares

@@ -1,5 +1,7 @@
 """One step of each method: against dense matrices, positive, of the same mass, dissipating."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import scipy
@@ -9,7 +11,7 @@ from scipy.linalg import expm
 
 import meanfield_pde as mf
 from meanfield_pde.eulerian import stepper as module
-from meanfield_pde.eulerian.flux import FLUXES
+from meanfield_pde.eulerian.flux import FLUXES, ScharfetterGummel
 from meanfield_pde.eulerian.lines import Lines
 from meanfield_pde.eulerian.stepper import (
     B1,
@@ -398,6 +400,26 @@ def test_mprk22_lets_fluxes_lag(grid, dt):
         np.testing.assert_allclose(step.rho, exact, rtol=1e-9)
         plain = taken("mprk22", equation_of(energy + beta * mf.Entropy(), grid), rho, dt)
         assert np.abs(plain - exact).max() > 1e-4
+
+
+@dataclass(frozen=True)
+class Doubled(ScharfetterGummel):
+    """A user's flux: twice the rates."""
+
+    def fill(self, phi, spacing, beta, ends, rates):
+        super().fill(phi, spacing, beta, ends, rates)
+        for values in rates:
+            values *= 2
+
+
+@pytest.mark.parametrize("stepper", ["mprk22", "b1"])
+def test_a_flux_of_the_users_own_is_what_moves_a_line(stepper):
+    """Twice the rates are twice the time."""
+    energy = mf.Potential(lambda z: np.cos(np.pi / 3 * z[..., 0])) + BETA * mf.Entropy()
+    rho, plain = start(LINE), equation_of(energy, LINE)
+    twice = taken(stepper, plain, rho, 0.2)
+    own = taken(stepper, replace(plain, flux=Doubled()), rho, 0.1)
+    np.testing.assert_allclose(own, twice, rtol=1e-12)
 
 
 def test_mprk22_error_estimates_fall_as_those_of_euler():

@@ -77,7 +77,7 @@ def solution_rows(case: mf.Case, solution: mf.Solution | mf.GameSolution) -> lis
         return _game_rows(solution)
     rows = []
     grid = solution.densities[0].grid
-    places = grid.places if grid.symmetric_chart is None else grid.points
+    places = grid.places if grid.symmetric_chart is None else grid.nodes
     for k, (t, rho) in enumerate(zip(solution.times, solution.densities, strict=True)):
         row = {
             "time": float(t),

@@ -120,7 +120,7 @@ class NetworkFunctional(Functional):
     def _squares(self) -> tuple[Array, Array, Array, tuple[float, float]] | None:
         """What the compiled loop for squares takes, on a line with few features."""
         few = self.grid.dim == 1 and self.features.size <= FEW
-        if not isinstance(self.loss, Squared) or not few:
+        if type(self.loss) is not Squared or not few:
             return None
         features = self.features if self.lift is None else self.lift @ self.features
         weights = np.repeat(self.data.weights, self.data.outputs)

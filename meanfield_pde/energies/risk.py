@@ -109,7 +109,7 @@ class Risk(Energy):
         object.__setattr__(self, "rank_tolerance", rank)
 
     def discretise(self, grid: Grid) -> Functional:
-        """Compute the features of every cell centre."""
+        """Compute the features of every cell, at its node."""
         if grid.symmetric_chart is not None:
             risk = self._charted(grid)
             if isinstance(grid.chart, Radius):

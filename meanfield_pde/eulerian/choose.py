@@ -17,6 +17,7 @@ import numpy as np
 from meanfield_pde.energies.energy import Functional
 from meanfield_pde.eulerian.exponential import Line, cost, lines_of
 from meanfield_pde.eulerian.flux import FLUXES, Flux, Generator
+from meanfield_pde.eulerian.polar import RadialFlux
 from meanfield_pde.eulerian.stepper import STEPPERS, Equation, State, Stepper
 from meanfield_pde.measures.chart import Polar
 from meanfield_pde.measures.check import Array
@@ -190,8 +191,13 @@ def pick(name: str, given: Any, known: dict[str, T], kind: Any, automatic: T) ->
 
 
 def steepest(equation: Equation, rho: Array) -> Array:
-    """Largest ``|dPhi|`` at a face of each cell, in the direction of axes that move."""
+    """Largest ``|dPhi|`` at a face of each cell, in the direction of axes that move.
+
+    On the radius of the plane without the logarithm, which its fluxes do not see.
+    """
     phi, largest = equation.energy.potential(rho), np.zeros(rho.shape)
+    if isinstance(equation.flux, RadialFlux):
+        phi = phi + equation.beta * equation.flux.metric(equation.grid)[0]
     for axis in equation.moving:
         differences = np.abs(np.roll(phi, -1, axis=axis) - phi)
         if not equation.grid.wraps[axis]:  # no face leads from the last cell to the first

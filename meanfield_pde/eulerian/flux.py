@@ -45,7 +45,8 @@ which takes away the excess diffusion of Scharfetter-Gummel at any q; it is h / 
 = 0, where upwind steps of Courant number 1 are exact. The factor of the rates is tapered off by
 the square of the same function of q, and kept in [1/2, 2]. Densities being cell averages and
 stationary states point values, the error that remains is that between the two, h^2 / 24 times
-second derivatives. In the heat equation this is the compact scheme of Crandall (1955).
+second derivatives. Where mass meets a wall with a sloping potential the two are not the same
+there, and the order is two. In the heat equation this is the compact scheme of Crandall (1955).
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ def mirror_lag(grid: Grid, beta: float) -> tuple[float, float]:
     """Lag at the mirrors of a grid: no potential drops there, so that of pure diffusion."""
     lags = [0.0, 0.0]
     for axis, h in enumerate(grid.spacing):
-        if beta > 0 and ends_of(grid, axis).mirror:
+        if beta > 0 and grid.cells[axis] > 1 and ends_of(grid, axis).mirror:
             lags[axis] = h * h / (12.0 * beta)
     return lags[0], lags[1]
 
@@ -250,7 +251,7 @@ class Flux(ABC):
 
     @abstractmethod
     def transport(self, grid: Grid, potential: Array, beta: float) -> Transport:
-        """Flux for the potential at the cell centres (of grid shape) and diffusion beta."""
+        """Flux for the potential of the cells (of grid shape) and diffusion beta."""
 
 
 class LinearFlux(Flux):
@@ -268,7 +269,11 @@ class LinearFlux(Flux):
         """
 
     def metric(self, grid: Grid) -> Array | None:
-        """Metric of a line (see `_step_kernels`); None for rates of another kind."""
+        """Metric of a line (see `_step_kernels`), or None, as for every flux with rates of its own.
+
+        Where there is one, steps of MPRK22 on a line compute Scharfetter-Gummel's rates in that
+        metric (with ``lags`` those of the compact flux) and do not call `fill`.
+        """
         return None
 
     def transport(self, grid: Grid, potential: Array, beta: float) -> Generator:
@@ -304,8 +309,8 @@ class ScharfetterGummel(LinearFlux):
         _kernels.scharfetter_gummel_rates(phi, beta, scale, ends.periodic, forward, backward)
 
     def metric(self, grid: Grid) -> Array | None:
-        """Return that of a straight line."""
-        return straight(grid)
+        """Return that of a straight line; None where `fill` is another."""
+        return straight(grid) if type(self) is ScharfetterGummel else None
 
 
 @dataclass(frozen=True)
@@ -328,8 +333,8 @@ class Compact(LinearFlux):
         _kernels.compact_rates(phi, beta, scale, ends.periodic, ends.mirror, spread, *rates)
 
     def metric(self, grid: Grid) -> Array | None:
-        """Return that of a straight line."""
-        return straight(grid)
+        """Return that of a straight line; None where `fill` is another."""
+        return straight(grid) if type(self) is Compact else None
 
 
 @dataclass(frozen=True)

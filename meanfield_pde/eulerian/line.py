@@ -55,7 +55,7 @@ class LineSteps:
 
     def first(self, rho: Array, potential: Array, dt: float) -> Array:
         """Implicit Euler."""
-        stage = np.empty_like(rho)
+        stage = np.empty(rho.shape)
         how = self.beta, self.scale, self.ends, self.lags, self.metric
         _step_kernels.first_step(rho, potential, *how, dt, self.rates, stage)
         return stage
@@ -68,7 +68,7 @@ class LineSteps:
         With the sum of its differences from the first, and the lag that the mass sees on average,
         no face counting more than ``most``.
         """
-        end = np.empty_like(rho)
+        end = np.empty(rho.shape)
         how = self.beta, self.scale, self.ends, self.lags, self.metric
         sums = _step_kernels.second_step(
             rho, stage, middle, *how, dt, most, self.at_mirror, self.rates, end

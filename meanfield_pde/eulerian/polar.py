@@ -13,18 +13,23 @@ or 1/r^2 + 1/(2 lambda^2) in a lazy metric. Faces at r = 0 have no length. Both 
 is proportional to exp(-Phi / beta), so the stationary states are Gibbs states with the cells' own
 areas r h_r h_phi as weights; and the free energy, int p log(p / r) for its entropy, falls.
 
+Potentials on a polar grid are those of the centres, and the flux is of second order.
+
 On the radius of the plane the flux is :math:`F_r`, with potentials at the nodes :math:`n_K^2 =
-r_K^2 + h^2 / 12` (`Radius.nodes`) and :math:`p_K = r_K \rho(n_K)`. Expanded in h it is off by
+r_K^2 + h^2 / 12` (`Radius.nodes`) and :math:`p_K = r_K \rho(n_K)`. Expanded in h it is more than
+the flux F of the equation by
 
 .. math:: \frac{h^2}{12} \left[F'' - \tfrac{1}{2} \tfrac{F'}{r} + u F' - \left(u' +
    \tfrac{u}{r}\right) F\right], \quad u = \Phi' / \beta,
 
-the divergence's own h^2 F'' / 24 among it. As p_K stands for :math:`p + \tfrac{h^2}{24} (p/r)'`,
-of which the flux has :math:`\tfrac{h^2}{24} F'/r` more than F, the first three terms are
+the divergence's own h^2 F'' / 24 among it. What it should be is not F: p_K stands for :math:`p +
+\tfrac{h^2}{24} (p/r)'`, which moves with the flux :math:`F + \tfrac{h^2}{24} F'/r`. Over that one
+it is :math:`\tfrac{h^2}{12} [F'' - F'/r + u F' - (u' + u/r) F]`, of which the first three terms are
 :math:`\epsilon = h^2 / (12 \beta)` times the flux of :math:`A p`, a lag; the last goes with the
 factor :math:`1 + \tfrac{h^2}{12 \beta} \Delta \Phi` of the rates. So the compact flux (see `flux`)
 is of fourth order up to r = 0, where it would be of second order with the potential :math:`\Phi -
-\beta \log r` of p, whose differences say little of the logarithm there.
+\beta \log r` of p, whose differences say little of the logarithm there. The flux ``rl`` keeps that
+potential.
 """
 
 from __future__ import annotations
@@ -80,7 +85,7 @@ class PolarFlux(Flux):
 
 @dataclass(frozen=True, eq=False)
 class RadialFlux(LinearFlux):
-    """The flux ``sg`` or ``compact`` on the radius of the plane.
+    """The flux ``sg`` or ``compact`` on the radius of the plane, where these names mean it.
 
     Parameters
     ----------

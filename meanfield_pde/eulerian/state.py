@@ -62,8 +62,8 @@ class Equation:
 
     @cached_property
     def line(self) -> LineSteps | None:
-        """Steps on the one line of the grid; None where there are more."""
-        if not isinstance(self.flux, LinearFlux):
+        """Steps on the one line of the grid; None where there are more, or nothing moves."""
+        if not isinstance(self.flux, LinearFlux) or self.frozen:
             return None
         return LineSteps.on(self.grid, self.flux, self.beta)
 

@@ -79,7 +79,10 @@ class Chart(ABC):
         """Coordinates (..., coordinates) of points z (..., D): of the orbit, or the projection."""
 
     def nodes(self, s: Array, spacing: tuple[float, ...]) -> Array:
-        """Coordinates, for cells around s, at which functions are taken: s, but for the radius."""
+        """Coordinates, for cells around s, at which functions are taken.
+
+        They are s themselves, but on the radius of the plane.
+        """
         return s
 
     def place(self, s: Array) -> Array:
@@ -325,12 +328,13 @@ class Radius(Chart):
         return s[None] * directions.reshape(shape), np.full(len(directions), 1 / len(directions))
 
     def nodes(self, s: Array, spacing: tuple[float, ...]) -> Array:
-        r"""Coordinates at which functions are taken: in the plane the root mean square radius.
+        r"""Coordinates at which functions are taken: in the plane the root of the mean of r^2.
 
-        With :math:`p_K = r_K \rho(n_K)`, :math:`n_K^2 = r_K^2 + h^2 / 12`, sums over cells of
-        :math:`h p_K f(n_K)` are of fourth order in h for smooth rho and f of z. With :math:`n_K =
-        r_K` they are off by :math:`h^2 \rho(0) f(0) / 24`, the end of the mid-point rule at r = 0
-        (Euler and Maclaurin); for D > 2 there is no such end.
+        With :math:`p_K = r_K \rho(n_K)` and :math:`n_K^2 = r_K^2 + h^2 / 12`, the mean over the
+        width of the cell, sums over cells of :math:`h p_K f(n_K)` are of fourth order in h for
+        smooth rho and f of z that vanish at the outer wall. With :math:`n_K = r_K` they are off by
+        :math:`h^2 \rho(0) f(0) / 24`, the end of the mid-point rule at r = 0 (Euler and
+        Maclaurin); for D > 2 there is no such end.
         """
         return s if self.size > 2 else np.sqrt(s * s + spacing[0] ** 2 / 12)
 

@@ -182,7 +182,7 @@ class Side:
     def moments(self) -> list[list[Moment]]:
         """Moments at each time."""
         pairs = zip(self.densities, self.clouds, strict=True)
-        return [moment_values(flat(rho), [reduced(rho, c) for c in cs]) for rho, cs in pairs]
+        return [moment_values(rho, cs) for rho, cs in pairs]
 
     @cached_property
     def scatter(self) -> dict[str, float]:

@@ -22,7 +22,7 @@ from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.flows.gradient_flow import GradientFlow
 from meanfield_pde.flows.problem import Problem, require_gradient_flow
 from meanfield_pde.measures import check
-from meanfield_pde.measures.chart import Polar
+from meanfield_pde.measures.chart import Polar, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.grid import Grid
 
@@ -151,13 +151,17 @@ def _residuals(
     rho = _at_centres(grid, averages, accuracy)
     rate = _rate(times, rho, lower)
     rho = rho[SIDE:-SIDE]
-    potential = flow.energy.smooth_on(grid).potential
+    potential, beta = flow.energy.smooth_on(grid).potential, flow.energy.beta
     phi = np.stack([potential(values) for values in rho])
+    volume = beta * (0.0 if grid.chart is None else grid.chart.log_volume(grid.points))
     drift, diffusion = np.zeros_like(rho), np.zeros_like(rho)
     for axis in flow.moving(grid.dim) if flow.transport else ():
-        slope, curvature = (_derivative(grid, phi, axis, k, accuracy) for k in (1, 2))
+        slope, curvature = (_derivative(grid, phi + volume, axis, k, accuracy) for k in (1, 2))
+        if isinstance(grid.chart, Radius):  # of the logarithm differences know nothing near 0
+            growth = beta * (grid.chart.dim - 1) / grid.axes[0]
+            slope, curvature = slope - growth, curvature + growth / grid.axes[0]
         drift += _derivative(grid, rho, axis, 1, accuracy) * slope + rho * curvature
-        diffusion += flow.energy.beta * _derivative(grid, rho, axis, 2, accuracy)
+        diffusion += beta * _derivative(grid, rho, axis, 2, accuracy)
     shape = (-1, *(1,) * grid.dim)
     speed = np.array([flow.speed(float(t)) for t in times[SIDE:-SIDE]]).reshape(shape)
     terms = np.stack(

@@ -109,11 +109,12 @@ class Moment:
 
 
 def moment_values(rho: Density, clouds: list[Cloud]) -> list[Moment]:
-    """Moments of clouds beside those of the density."""
-    weights = rho.masses / rho.mass
+    """Moments of clouds beside those of the density; on a chart of their coordinates."""
+    weights, clouds = rho.masses / rho.mass, [reduced(rho, cloud) for cloud in clouds]
+    places = rho.grid.places if rho.grid.symmetric_chart is None else rho.grid.nodes
     found = []
     for name, function in moments_of(rho.grid.periodic, rho.grid.dim):
-        at_cells = function(rho.grid.places, rho.grid)
+        at_cells = function(places, rho.grid)
         expected = float((weights * at_cells).sum())
         deviation = float(np.sqrt((weights * (at_cells - expected) ** 2).sum()))
         values = np.array([function(c.points, rho.grid).mean() for c in clouds])

@@ -19,7 +19,7 @@ from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.problem import Problem, Sampler
 from meanfield_pde.lagrangian.dynamics import Dynamics, Langevin
 from meanfield_pde.lagrangian.simulate import Run, simulate
-from meanfield_pde.measures.chart import FixedSubspace, Polar
+from meanfield_pde.measures.chart import FixedSubspace, Polar, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
@@ -95,6 +95,7 @@ class Setting:
             "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
             "grid of Z": self.grid.symmetric_chart is None,
+            "whole orbits": not isinstance(self.grid.chart, Radius) or self.grid.ambient_dim == 2,
             "lazy metric": self.problem.flow.metric is not None,
             "log kernel": self._free()
             and Virial.of(self.energy, self.grid.ambient_dim) is not None,

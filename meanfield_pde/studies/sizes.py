@@ -56,7 +56,7 @@ def measure(
     ends = ("", FLOOR)
     inner, clouds = flat(rho), [reduced(rho, one) for one in (cloud, sample)]
     found = {}
-    for moment in moment_values(inner, clouds):
+    for moment in moment_values(rho, [cloud, sample]):
         name = moment.name.replace("|z|^2", "square").replace(" ", "_")
         found[name + LIMIT] = moment.expected
         found |= {name + end: float(v) for end, v in zip(ends, moment.values, strict=True)}

@@ -88,7 +88,7 @@ def _unresolved(setting: Setting) -> float:
     """Error of order 2 of the outputs, by cells of this size: twice by what halves differ."""
     law, grid = _law(setting, ""), setting.grid
     corners = np.array(list(product((-0.25, 0.25), repeat=grid.dim))) * grid.spacing
-    points = (grid.points.reshape(-1, 1, grid.dim) + corners).reshape(-1, grid.dim)
+    points = (grid.nodes.reshape(-1, 1, grid.dim) + corners).reshape(-1, grid.dim)
     points = points if grid.chart is None else grid.chart.place(points)
     halves = Cloud(points, np.repeat(law.masses.ravel(), len(corners)) / len(corners))
     gap = plain(setting).predict(halves) - _limit(setting, "")
@@ -155,7 +155,7 @@ CLAIMS: dict[str, Claim] = {
     "particles-like-samples": Claim(
         "particles are about as far from the density, in W2, as independent samples of it",
         "Sznitman 1991; Fournier and Guillin 2015",
-        ("particles",),
+        ("particles", "grid of Z"),
         like_samples,
     ),
 }

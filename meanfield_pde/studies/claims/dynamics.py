@@ -11,7 +11,7 @@ from meanfield_pde.eulerian.gibbs import gibbs
 from meanfield_pde.eulerian.solution import Solution
 from meanfield_pde.eulerian.solve import solve
 from meanfield_pde.flows.problem import Problem
-from meanfield_pde.measures.chart import Polar
+from meanfield_pde.measures.chart import FixedSubspace, Polar, Radius
 from meanfield_pde.measures.check import Array
 from meanfield_pde.measures.cloud import Cloud
 from meanfield_pde.measures.density import Density
@@ -160,13 +160,23 @@ def cold_limit(setting: Setting) -> Finding:
 def one_drift(setting: Setting) -> Finding:
     """Compare the drift of particles with differences of the density's potential, at the start.
 
-    The particles sit at the cell centres, weighted by the mass in the cells.
+    The particles sit at the cells' nodes, on a chart all over their orbits, weighted by the mass in
+    the cells. On the radius of the plane nodes are not evenly spaced: differences in r are drifts
+    times r / n.
     """
     grid, rho, energy = setting.grid, setting.initial, setting.energy.smooth
-    cloud = Cloud(grid.places.reshape(-1, grid.ambient_dim), rho.masses.ravel())
-    drift = energy.drift(cloud).reshape(*grid.shape, grid.ambient_dim)
+    places, weights = grid.places[None], np.ones(1)
+    if grid.symmetric_chart is not None:
+        places, weights = grid.symmetric_chart.orbit(grid.nodes)
+    masses = np.multiply.outer(weights, rho.masses).ravel()
+    cloud = Cloud(places.reshape(-1, grid.ambient_dim), masses)
+    drift = energy.drift(cloud)[: grid.size].reshape(*grid.shape, grid.ambient_dim)
     if isinstance(grid.chart, Polar):
         drift = _along_circles(drift, grid)
+    elif isinstance(grid.chart, FixedSubspace):
+        drift = drift @ grid.chart.matrix
+    elif isinstance(grid.chart, Radius):
+        drift = drift[..., :1] * (grid.points / grid.nodes)
     fine, coarse = (_gradient(energy.potential(rho), setting, stride) for stride in (1, 2))
     inner = tuple(slice(None) if wraps else slice(4, -4) for wraps in grid.wraps)
     size = float(np.abs(fine)[inner].max())
@@ -249,7 +259,7 @@ CLAIMS: dict[str, Claim] = {
     "one-drift": Claim(
         "particles drift down the potential that drives the density",
         "the equation both solvers solve",
-        ("particles",),
+        ("particles", "whole orbits"),
         one_drift,
     ),
     "schedule-is-a-clock": Claim(
