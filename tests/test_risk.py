@@ -161,6 +161,21 @@ def test_few_squares_on_a_line_are_those_of_products_with_matrices(monkeypatch, 
     np.testing.assert_allclose(potential, exact[1], rtol=0, atol=1e-12 * np.abs(exact[1]).max())
 
 
+def test_batches_are_counted_as_by_sorting(monkeypatch):
+    """Each datum once, in order, with its share of the batch: to the last bit."""
+    risk = RISKS["half squared in the plane"][0]
+    cloud = Cloud(np.random.default_rng(1).normal(size=(4, 2)))
+    batch = Batch(np.array([3, 0, 3, 4, 3, 0]))
+    rows, weights = risk._picked(batch)
+    assert rows.tolist() == [0, 3, 4]
+    np.testing.assert_array_equal(weights, np.array([2, 3, 1]) / 6)
+    drift = risk.drift(cloud, batch)
+    monkeypatch.setattr(module, "FEW_DATA", 0)
+    for found, exact in zip(risk._picked(batch), (rows, weights), strict=True):
+        np.testing.assert_array_equal(found, exact)
+    np.testing.assert_array_equal(risk.drift(cloud, batch), drift)
+
+
 @dataclass(frozen=True)
 class Quartic(Squared):
     """A user's loss, ``(f - y)^4``: what is compiled for squares is none of its business."""

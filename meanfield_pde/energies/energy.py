@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -175,7 +176,7 @@ class Energy(ABC):
             )
         return np.array(self.on(mu.grid).potential(mu.values))  # a copy: it may be the field itself
 
-    @property
+    @cached_property
     def beta(self) -> float:
         """Factor of the entropy in this energy: the diffusion of its flow."""
         return sum(factor for factor, leaf in self.terms if isinstance(leaf, Entropy))
@@ -257,10 +258,11 @@ class Sum(Energy):
 
     def drift(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """Velocity of each point, shape (n, d)."""
-        total = np.zeros_like(cloud.points)
+        total = None
         for factor, leaf in self.parts:
-            total += factor * leaf.drift(cloud, batch)
-        return total
+            share = factor * leaf.drift(cloud, batch)
+            total = share if total is None else np.add(total, share, out=total)
+        return np.zeros_like(cloud.points) if total is None else total
 
     def cloud_potential(self, cloud: Cloud, batch: Batch | None = None) -> Array:
         """First variation at each point, shape (n,)."""

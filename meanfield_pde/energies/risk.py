@@ -32,6 +32,8 @@ from meanfield_pde.measures.cloud import Cloud, Measure
 from meanfield_pde.measures.density import Density
 from meanfield_pde.measures.grid import Grid
 
+FEW_DATA = 4096
+"""Data up to which a batch is counted by all of them, and not by sorting it."""
 CHUNK = 4_000_000
 """Features computed at once."""
 WORTH_FACTORING = 48
@@ -298,6 +300,10 @@ class Risk(Energy):
         """Places of the data in a mean, each once, with their weights in it."""
         if batch is None:
             return slice(None), self.data.weights
+        if self.data.size <= FEW_DATA:  # a tenth of the time
+            counts = np.bincount(batch.indices, minlength=self.data.size)
+            rows = counts.nonzero()[0]
+            return rows, counts[rows] / len(batch.indices)
         rows, counts = np.unique(batch.indices, return_counts=True)
         return rows, counts / len(batch.indices)
 

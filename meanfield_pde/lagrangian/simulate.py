@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -258,8 +258,10 @@ def _advance(
     start, end = interval
     steps, dt = equal_steps(start, end, dynamics.dt)
     flow, dim = problem.flow, clouds[0].shape[1]
-    walls, projection = walls_of(problem, dim), _projection(problem, dim)
+    energy, walls = flow.energy.smooth, walls_of(problem, dim)
+    projection = _projection(problem, dim)
     clouds = [points.copy() for points in clouds]
+    weights = Cloud(clouds[0]).weights
     with ThreadPoolExecutor(max_workers=1) as beside:
         for k in range(steps):
             now = start + k * dt
@@ -267,7 +269,11 @@ def _advance(
             for points, rng in zip(clouds, generators, strict=True):
                 share = 0.0
                 if flow.transport:
-                    share = _move(flow, dynamics, points, rng, time, projection, walls, beside)
+                    batch = dynamics.draw(energy, rng)
+                    noise = noise_of(flow.energy.beta, points.shape, rng, beside)
+                    velocity = energy.drift(Cloud.unchecked(points, weights), batch)
+                    kick = noise() if projection is None else noise() @ projection
+                    share = _move(flow, points, velocity, kick, rng, time, walls)
                 refuse_leaps(share if walls[2] != _kernels.FREE else 0.0, now, dt)
                 refuse_infinite(points, now, dt)
                 if isinstance(dynamics, BirthDeath):
@@ -279,20 +285,15 @@ def _advance(
 
 def _move(
     flow: GradientFlow,
-    dynamics: Dynamics,
     points: Array,
+    velocity: Array,
+    kick: Array,
     rng: np.random.Generator,
     time: float,
-    projection: Array | None,
     walls: Walls,
-    beside: Executor,
 ) -> float:
     """Move particles by drift and noise, in place; return the largest share of a side by drift."""
-    batch = dynamics.draw(flow.energy.smooth, rng)
-    noise = noise_of(flow.energy.beta, points.shape, rng, beside)
-    velocity = flow.energy.smooth.drift(Cloud(points), batch)
     amplitude = np.sqrt(2 * flow.energy.beta * time)
-    kick = noise() if projection is None else noise() @ projection
     if flow.frozen:
         dim = points.shape[1]
         moving = np.isin(range(dim), flow.moving(dim)).astype(np.float64)

@@ -54,7 +54,7 @@ FEW = (5, 10, 50, 100, 200, 500)
 """Numbers of particles that take minutes."""
 MANY = (*FEW, 1000, 5000)
 """Those of the paper: hours."""
-EXACT = 500
+EXACT = 200
 """Particles beyond which students that cannot leave E^G are not trained, for none ever does, nor
 those of which nothing is measured."""
 MEASURED = {"strong": {"vanilla"}, "weak": {name for pair in PAIRS for name in pair}}
@@ -244,7 +244,7 @@ def students(
     Report
         A row a quantity and number of particles: mean and standard deviation of RMD^2 over the
         seeds. A row a quantity with how it depends on N, as a power; these, and what must vanish
-        for every N, have verdicts. With more than 500 particles of a strong start only plain
+        for every N, have verdicts. With more than 200 particles of a strong start only plain
         training is run: the others stay on E^G to the last bit, whatever their number.
 
     Raises
