@@ -127,13 +127,17 @@ class State:
 
     @cached_property
     def _sums(self) -> tuple[float, float, float]:
+        """Sum, minimum, and sum of ``rho log rho``: in the plane 0 where nothing diffuses."""
         rho = np.ascontiguousarray(self.rho)
         if rho.ndim == 1:
             sums: tuple[float, float, float] = line_sums(rho, LEAST)
             return sums
-        terms = self.equation.scratch.take("terms", rho.shape)
-        entropy_terms(rho, LEAST, terms)
-        return folded_sum(rho), float(rho.min()), folded_sum(terms)
+        entropy = 0.0
+        if self.equation.beta:
+            terms = self.equation.scratch.take("terms", rho.shape)
+            entropy_terms(rho, LEAST, terms)
+            entropy = folded_sum(terms)
+        return folded_sum(rho), float(rho.min()), entropy
 
     @property
     def total(self) -> float:
@@ -148,9 +152,8 @@ class State:
     @property
     def free_energy(self) -> float:
         """Energy with its entropy."""
-        beta = self.equation.beta
-        entropy = self._sums[2] * self.equation.grid.volume if beta else 0.0
-        return self._evaluated[0] + beta * entropy
+        entropy = self._sums[2] * self.equation.grid.volume
+        return self._evaluated[0] + self.equation.beta * entropy
 
     @property
     def dissipation(self) -> float:

@@ -332,8 +332,8 @@ class Radius(Chart):
 
         With :math:`p_K = r_K \rho(n_K)` and :math:`n_K^2 = r_K^2 + h^2 / 12`, the mean over the
         width of the cell, sums over cells of :math:`h p_K f(n_K)` are of fourth order in h for
-        smooth rho and f of z that vanish at the outer wall. With :math:`n_K = r_K` they are off by
-        :math:`h^2 \rho(0) f(0) / 24`, the end of the mid-point rule at r = 0 (Euler and
+        smooth rho and f of z whose product vanishes at the outer wall. With :math:`n_K = r_K` they
+        are off by :math:`h^2 \rho(0) f(0) / 24`, the end of the mid-point rule at r = 0 (Euler and
         Maclaurin); for D > 2 there is no such end.
         """
         return s if self.size > 2 else np.sqrt(s * s + spacing[0] ** 2 / 12)

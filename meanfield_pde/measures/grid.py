@@ -188,7 +188,7 @@ class Grid:
     def nodes(self) -> Array:
         """Coordinates at which functions are taken for each cell, shape ``(*shape, dim)``.
 
-        The centres, but in the radius of the plane (`Radius.nodes`).
+        The centres, but on the radius of the plane (`Radius.nodes`).
         """
         return self.points if self.chart is None else self.chart.nodes(self.points, self.spacing)
 
