@@ -123,7 +123,7 @@ def test_claims_have_what_they_need(name):
     has["lazy metric"] = case.problem.flow.metric is not None
     grid = case.problem.initial.grid
     has["grid of Z"] = grid.symmetric_chart is None
-    has["whole orbits"] = not isinstance(grid.chart, Radius) or grid.chart.dim == 2
+    has["orbits of few points"] = not isinstance(grid.chart, Radius) or grid.chart.dim == 2
     has["frozen"] = bool(case.problem.flow.frozen)
     has["diffusion"] = case.problem.flow.energy.beta > 0 and not has["frozen"]
     has["sets"] = risk is not None and isinstance(risk.unit, SetUnit)

@@ -95,7 +95,8 @@ class Setting:
             "periodic projection": self._keeps_periods(),
             "few data": risk is not None and risk.data.size * order <= MAX_IMAGES,
             "grid of Z": self.grid.symmetric_chart is None,
-            "whole orbits": not isinstance(self.grid.chart, Radius) or self.grid.ambient_dim == 2,
+            "orbits of few points": not isinstance(self.grid.chart, Radius)
+            or self.grid.ambient_dim == 2,
             "lazy metric": self.problem.flow.metric is not None,
             "log kernel": self._free()
             and Virial.of(self.energy, self.grid.ambient_dim) is not None,

@@ -35,6 +35,7 @@ NEEDS = {
     "fixed subspace": "a group whose fixed subspace has positive dimension",
     "periodic projection": "a projection on the fixed subspace that keeps periods; boxes have it",
     "grid of Z": "a grid of the whole space: a chart of invariant laws has no others",
+    "orbits of few points": "orbits that few points stand for: on the radius only circles",
     "risk": "a risk in the energy",
     "squared loss": "a risk with the squared loss",
     "few data": "data whose orbits are few enough to be listed",

@@ -259,7 +259,7 @@ CLAIMS: dict[str, Claim] = {
     "one-drift": Claim(
         "particles drift down the potential that drives the density",
         "the equation both solvers solve",
-        ("particles", "whole orbits"),
+        ("particles", "orbits of few points"),
         one_drift,
     ),
     "schedule-is-a-clock": Claim(
